@@ -1,0 +1,1 @@
+"""Human action recognition from skeletons, depth, wearable sensors and video."""

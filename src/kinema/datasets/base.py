@@ -1,0 +1,130 @@
+"""What every reader returns: a data set of clips with its classes and protocols, and the register of readers."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from kinema.clip import Clip
+from kinema.errors import DataError, ProtocolError, unknown
+
+OnError = Literal["raise", "skip"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Clip ids that train, validate and test. `classes`: labels that take part, None for all (CAD-60 per environment)."""
+
+    name: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    val: tuple[str, ...] = ()
+    classes: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A published way to divide a data set: one split, or several folds. `make` derives them from the clips."""
+
+    name: str
+    description: str
+    make: Callable[[Sequence[Clip]], Sequence[Split]]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Clips (labelled or not), the class names that labels index, protocols by name (the first is the default), and what was skipped."""
+
+    name: str
+    clips: tuple[Clip, ...]
+    classes: tuple[str, ...]
+    protocols: Mapping[str, Protocol] = field(default_factory=dict)
+    skipped: tuple[DataError, ...] = ()
+    root: Path | None = None
+
+    def __post_init__(self):
+        if len(self.by_id) != len(self.clips):
+            seen: set[str] = set()
+            twice = next(clip.id for clip in self.clips if clip.id in seen or seen.add(clip.id))
+            raise DataError(f"clip id {twice!r} occurs twice", self.root)
+        for clip in self.clips:
+            if clip.label is not None and not 0 <= clip.label < len(self.classes):
+                raise DataError(
+                    f"clip {clip.id!r} has label {clip.label}; there are {len(self.classes)} classes", clip.source
+                )
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    @cached_property
+    def by_id(self) -> dict[str, Clip]:
+        return {clip.id: clip for clip in self.clips}
+
+    def select(self, ids: Iterable[str]) -> tuple[Clip, ...]:
+        return tuple(self.by_id[clip_id] for clip_id in ids)
+
+    def splits(self, protocol: str | None = None) -> tuple[Split, ...]:
+        """The splits of a protocol (the first one unless named); `ProtocolError` if unknown or if a part would be empty."""
+        if not self.protocols:
+            raise ProtocolError(f"data set {self.name!r} has no protocol")
+        name = protocol or next(iter(self.protocols))
+        if name not in self.protocols:
+            raise ProtocolError(f"data set {self.name!r}: {unknown('protocol', name, self.protocols)}")
+        splits = tuple(self.protocols[name].make([clip for clip in self.clips if clip.label is not None]))
+        for split in splits:
+            if not split.train or not split.test:
+                raise ProtocolError(
+                    f"data set {self.name!r}, protocol {name!r}, split {split.name!r}: {len(split.train)} clips train and "
+                    f"{len(split.test)} test; at least one of each is needed"
+                )
+        if not splits:
+            raise ProtocolError(
+                f"data set {self.name!r}, protocol {name!r}: no split can be made of its {len(self.clips)} clips"
+            )
+        return splits
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a reader's module says about its data set, as its module-level `INFO`."""
+
+    name: str
+    title: str
+    modalities: tuple[str, ...]
+    classes: int | None
+    url: str = ""
+    form: str = ""
+
+
+def dataset_modules() -> dict[str, str]:
+    """Data set name -> module. Every module of this package that does not start with `_` and is not `base`, `protocols` or `audit` is one."""
+    import kinema.datasets as package
+
+    tools = {"base", "protocols", "audit"}
+    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    return {
+        name.replace("_", "-"): f"{package.__name__}.{name}" for name in names if name not in tools and name[0] != "_"
+    }
+
+
+def dataset_infos() -> list[DatasetInfo]:
+    return [importlib.import_module(module).INFO for module in dataset_modules().values()]
+
+
+def read_dataset(name: str, root: str | Path, *, on_error: OnError = "raise", cache: bool = True, **options) -> Dataset:
+    """Read a data set by name from its folder (or file). With `on_error="skip"` clips that cannot be read are left out and listed in `skipped`.
+
+    `cache=False` reads every file anew. Further options are the reader's own.
+    """
+    modules = dataset_modules()
+    if name not in modules:
+        raise DataError(unknown("data set", name, modules))
+    root = Path(root).expanduser()
+    if not root.exists():
+        raise DataError("no such file or folder", root)
+    return importlib.import_module(modules[name]).read(root, on_error=on_error, cache=cache, **options)

@@ -1,0 +1,151 @@
+"""The recipe: everything that makes a result, as typed settings read from YAML. No torch here, so that reading one stays fast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from kinema.transforms.config import PoseAugment, PoseInput
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is trained and tested on.
+
+    Args:
+        name: data set, see `kinema data list`; several, joined by "+", are trained on together (pre-training).
+        root: its folder; default: the folder of that name under $KINEMA_DATA.
+        protocol: how it is divided; default: the data set's first protocol.
+        fold: name of one split of the protocol; default: the only split there is.
+        on_error: "raise" stops at a clip that cannot be read, "skip" leaves it out and counts it.
+        val_by: what validation is cut by, so that no one stands on both sides: subject, group, view, or clip.
+        val_share: share of the training part that validates, at least one subject (or group ...).
+    """
+
+    name: str = ""
+    root: str | None = None
+    protocol: str | None = None
+    fold: str | None = None
+    on_error: Literal["raise", "skip"] = "raise"
+    val_by: Literal["subject", "group", "view", "clip"] = "subject"
+    val_share: float = 0.25
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which network: its registered name (see `kinema models`) and settings of its own config dataclass."""
+
+    name: str = "hcn"
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class InitConfig:
+    """Where training starts from: a bundle's weights (transfer), and what stays frozen.
+
+    Args:
+        bundle: name or path of a bundle; none starts from random weights.
+        layers: "all" loads every parameter whose name and shape agree, "backbone" all but the classification head.
+        remake: parameter-name prefixes that are made anew although they would fit.
+        freeze: parameter-name prefixes that do not train; their batch norms keep their running statistics.
+    """
+
+    bundle: str | None = None
+    layers: Literal["all", "backbone"] = "all"
+    remake: tuple[str, ...] = ()
+    freeze: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How it is fitted.
+
+    Args:
+        epochs: passes over the training part.
+        batch_size: samples a step.
+        lr: learning rate.
+        optimizer: adamw, adam or sgd (momentum .9, Nesterov).
+        weight_decay: of matrices and kernels; biases and norms are never decayed.
+        schedule: cosine (to 0, after `warmup`), step (x `gamma` at `milestones`), plateau (x `gamma` after `patience` epochs
+            without a better validation loss), constant.
+        warmup: epochs of linear warm-up.
+        milestones: epochs, for "step".
+        gamma: factor, for "step" and "plateau".
+        patience: epochs, for "plateau".
+        early_stop: epochs without a better validation result after which training ends; 0 never stops early.
+        clip: largest gradient norm; 0 does not clip.
+        label_smoothing: share of the target given to all classes alike.
+        loss: cross_entropy or focal.
+        focal_gamma: exponent, for "focal".
+        class_weights: weigh classes inversely to their number of samples.
+        balanced: draw every class equally often.
+        ema: decay of the exponential moving average of the weights that is evaluated and kept; 0 is none.
+        repeats: passes over the training part that count as one epoch.
+        selection: which weights are kept: "validation" the best epoch on validation subjects cut from the training part;
+            "refit" finds that epoch, then trains anew on the whole training part for as many epochs; "last" the last epoch,
+            training on the whole training part without validation; "paper" the best epoch on the test part, as the
+            publication did, and the result says so.
+        views: test-time views whose probabilities are averaged.
+    """
+
+    epochs: int = 100
+    batch_size: int = 64
+    lr: float = 1e-3
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    weight_decay: float = 1e-4
+    schedule: Literal["cosine", "step", "plateau", "constant"] = "cosine"
+    warmup: int = 0
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
+    patience: int = 10
+    early_stop: int = 0
+    clip: float = 0.0
+    label_smoothing: float = 0.0
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    focal_gamma: float = 2.0
+    class_weights: bool = False
+    balanced: bool = False
+    ema: float = 0.0
+    repeats: int = 1
+    selection: Literal["validation", "refit", "last", "paper"] = "validation"
+    views: int = 1
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """What it runs on (Lightning Fabric's own options).
+
+    Args:
+        accelerator: cpu, cuda, mps or auto.
+        devices: processes on this machine, one device each.
+        nodes: machines.
+        precision: 32-true, bf16-mixed or 16-mixed.
+        threads: CPU threads a process; 0 leaves PyTorch's default.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that makes a result.
+
+    Args:
+        title: one line of what this is.
+        paper: what it follows, and where it departs.
+    """
+
+    title: str = ""
+    paper: str = ""
+    data: DataConfig = field(default_factory=DataConfig)
+    input: PoseInput = field(default_factory=PoseInput)
+    augment: PoseAugment = field(default_factory=PoseAugment)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    init: InitConfig = field(default_factory=InitConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    seed: int = 0

@@ -1,0 +1,78 @@
+"""How skeletons become the numbers that a model is given. Typed settings only: no torch here, so that reading a recipe stays fast.
+
+`PoseInput` is deterministic and travels in the bundle; `PoseAugment` is random and belongs to training alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+STREAMS = ("joint", "bone", "joint_motion", "bone_motion")
+Stream = Literal["joint", "bone", "joint_motion", "bone_motion"]
+
+
+@dataclass(frozen=True)
+class PoseInput:
+    """Preparation of a pose clip, in this order: layout, unit, windows, align, center, scale, frames, streams.
+
+    Args:
+        layout: joint layout that the model works in; clips in another one are converted by joint name.
+        frames: frames T given to the model.
+        persons: persons M given to the model; missing ones are masked, the ones that move most are kept.
+        sampling: how T frames are taken from a clip or window: "resize" interpolates the whole of it to T frames;
+            "segments" takes one frame from each of T equal segments (the centre one when testing, a random one when training);
+            "skip" takes every `step`-th frame from each of `phases`, one sample a phase.
+        step: frames from one taken frame to the next, for "skip".
+        phases: first frames, for "skip".
+        window: frames of a window; 0 takes the whole clip as one sample. A clip shorter than the window is one sample.
+        stride: frames from the start of one window to the start of the next.
+        center: "root" subtracts the root joint in every frame, "first" that of the first frame (of person 0), "none" nothing.
+        scale: divide by the length of the torso, its median over the window, so that tall and short people are alike.
+        align: turn the body about the vertical so that the line through the shoulders of the first frame lies along x.
+        streams: features of each joint, concatenated along C.
+    """
+
+    layout: str = "ntu25"
+    frames: int = 64
+    persons: int = 1
+    sampling: Literal["resize", "segments", "skip"] = "resize"
+    step: int = 3
+    phases: tuple[int, ...] = (0,)
+    window: int = 0
+    stride: int = 0
+    center: Literal["root", "first", "none"] = "root"
+    scale: bool = False
+    align: bool = False
+    streams: tuple[Stream, ...] = ("joint",)
+
+
+@dataclass(frozen=True)
+class PoseAugment:
+    """Random changes of training samples; 0 turns each one off. Angles in degrees, lengths in units of the prepared input.
+
+    Args:
+        rotate: largest rotation about the vertical axis.
+        tilt: largest rotation about the two horizontal axes.
+        scale: largest relative change of size (0.1: from 0.9 to 1.1 times).
+        shear: largest shear factor.
+        jitter: standard deviation of noise added to every coordinate.
+        crop: smallest share of the clip that a random crop in time keeps (1 keeps all of it).
+        warp: largest relative change of speed within the clip.
+        mirror: probability of swapping left and right.
+        drop_joints: probability with which each joint is masked throughout the sample.
+        drop_frames: probability with which each frame is masked.
+        mixup: alpha of the Beta distribution that two samples and their labels are mixed by.
+    """
+
+    rotate: float = 0.0
+    tilt: float = 0.0
+    scale: float = 0.0
+    shear: float = 0.0
+    jitter: float = 0.0
+    crop: float = 1.0
+    warp: float = 0.0
+    mirror: float = 0.0
+    drop_joints: float = 0.0
+    drop_frames: float = 0.0
+    mixup: float = 0.0
