@@ -22,9 +22,7 @@ _IN_METRES = {"m": 1.0, "mm": 1e-3}
 def _freeze(value: Any, name: str, dtype: type, shape: tuple[int | None, ...]) -> np.ndarray:
     """A read-only array of `dtype`; copied only where it must be (a read-only or memory-mapped array stays as it is)."""
     array = np.asarray(value)
-    if array.ndim != len(shape) or any(
-        want is not None and want != have for want, have in zip(shape, array.shape, strict=True)
-    ):
+    if array.ndim != len(shape) or any(want is not None and want != have for want, have in zip(shape, array.shape, strict=True)):
         wanted = " x ".join("any" if want is None else str(want) for want in shape)
         raise DataError(f"{name} has shape {array.shape}; {wanted} is expected")
     if array.dtype != dtype or array.flags.writeable:
@@ -91,9 +89,7 @@ class PoseSequence:
         points = _freeze(points, "points", np.float32, (None, None, None, None))
         if not np.isfinite(points).all():
             bad = np.argwhere(~np.isfinite(points))[0]
-            raise DataError(
-                f"person {bad[0]}, frame {bad[1]}, joint {layout.joints[bad[2]]}: {points[tuple(bad)]} is not a finite number"
-            )
+            raise DataError(f"person {bad[0]}, frame {bad[1]}, joint {layout.joints[bad[2]]}: {points[tuple(bad)]} is not a finite number")
         score = self.score
         if score is not None:
             score = _freeze(score, "score", np.float32, (persons, frames, joints))
@@ -141,9 +137,7 @@ class PoseSequence:
         if self.score is not None:
             score = np.where(used, self.score[..., None, :], np.inf).min(-1)
             score = np.where(np.isfinite(score), score, 0)
-        return replace(
-            self, points=np.einsum("wv,mtvc->mtwc", weights, self.points), layout=layout, mask=mask, score=score
-        )
+        return replace(self, points=np.einsum("wv,mtvc->mtwc", weights, self.points), layout=layout, mask=mask, score=score)
 
     def to_unit(self, unit: Unit) -> PoseSequence:
         """Metres to millimetres and back; `DataError` where the units cannot be converted."""
@@ -198,9 +192,7 @@ class InertialSequence:
             raise DataError("there are no samples; at least one is expected")
         if not np.isfinite(signals).all():
             row, column = np.argwhere(~np.isfinite(signals))[0]
-            raise DataError(
-                f"sample {row}, channel {self.channels[column]}: {signals[row, column]} is not a finite number"
-            )
+            raise DataError(f"sample {row}, channel {self.channels[column]}: {signals[row, column]} is not a finite number")
         object.__setattr__(self, "signals", signals)
         _check_times(None, len(signals), self.rate)
 
@@ -239,9 +231,7 @@ class Clip:
     def modality(self, name: str) -> Modality:
         """The modality of that name, read now if it is lazy; `DataError` where the clip has none."""
         if name not in self.modalities:
-            raise DataError(
-                f"clip {self.id!r} has no {name}; it has {', '.join(self.modalities) or 'nothing'}", self.source
-            )
+            raise DataError(f"clip {self.id!r} has no {name}; it has {', '.join(self.modalities) or 'nothing'}", self.source)
         value = self.modalities[name]
         if not isinstance(value, Lazy):
             return value

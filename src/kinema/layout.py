@@ -138,8 +138,7 @@ _ALL = (
     _layout(
         "openpose25",
         "OpenPose, 25 key points (BODY_25 model)",
-        f"nose neck {_OPENPOSE_ARMS} hip_center {_OPENPOSE_LEGS} Reye Leye Rear Lear "
-        "Lbig_toe Lsmall_toe Lheel Rbig_toe Rsmall_toe Rheel",
+        f"nose neck {_OPENPOSE_ARMS} hip_center {_OPENPOSE_LEGS} Reye Leye Rear Lear Lbig_toe Lsmall_toe Lheel Rbig_toe Rsmall_toe Rheel",
         f"{_OPENPOSE_BONES} hip_center-neck *hip-hip_center *heel-*ankle *big_toe-*ankle *small_toe-*big_toe",
         "hip_center",
     ),
@@ -246,9 +245,7 @@ def custom_layout(joints: Sequence[str], bones: Sequence[tuple[str, str]], root:
     layout = Layout(name, joints, pairs, joints.index(root))
     children = [child for child, _ in pairs]
     if len(set(children)) != len(children) or not _is_tree(layout):
-        raise LayoutError(
-            f"layout {name!r}: bones must join the {len(joints)} joints into one tree ({len(joints) - 1} bones)"
-        )
+        raise LayoutError(f"layout {name!r}: bones must join the {len(joints)} joints into one tree ({len(joints) - 1} bones)")
     return layout
 
 

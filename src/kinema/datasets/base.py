@@ -54,9 +54,7 @@ class Dataset:
             raise DataError(f"clip id {twice!r} occurs twice", self.root)
         for clip in self.clips:
             if clip.label is not None and not 0 <= clip.label < len(self.classes):
-                raise DataError(
-                    f"clip {clip.id!r} has label {clip.label}; there are {len(self.classes)} classes", clip.source
-                )
+                raise DataError(f"clip {clip.id!r} has label {clip.label}; there are {len(self.classes)} classes", clip.source)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -83,9 +81,7 @@ class Dataset:
                     f"{len(split.test)} test; at least one of each is needed"
                 )
         if not splits:
-            raise ProtocolError(
-                f"data set {self.name!r}, protocol {name!r}: no split can be made of its {len(self.clips)} clips"
-            )
+            raise ProtocolError(f"data set {self.name!r}, protocol {name!r}: no split can be made of its {len(self.clips)} clips")
         return splits
 
 
@@ -107,9 +103,7 @@ def dataset_modules() -> dict[str, str]:
 
     tools = {"base", "protocols", "audit"}
     names = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    return {
-        name.replace("_", "-"): f"{package.__name__}.{name}" for name in names if name not in tools and name[0] != "_"
-    }
+    return {name.replace("_", "-"): f"{package.__name__}.{name}" for name in names if name not in tools and name[0] != "_"}
 
 
 def dataset_infos() -> list[DatasetInfo]:

@@ -88,9 +88,7 @@ def model_config(name: str, **config: Any) -> Any:
         if key not in keys:
             raise RecipeError(f"model {name!r}: {unknown('setting', key, keys)}")
     # YAML and JSON have no tuples; the config dataclasses hold nothing else that is a list.
-    return replace(
-        defaults, **{key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
-    )
+    return replace(defaults, **{key: tuple(value) if isinstance(value, list) else value for key, value in config.items()})
 
 
 def create_model(name: str, num_classes: int, shape: PoseShape, **config: Any) -> nn.Module:
