@@ -1,0 +1,29 @@
+# `make demo` and `make test` do everything on a fresh machine: they set up .venv first, once.
+PYTHON ?= python3
+BIN := .venv/bin
+SETUP := .venv/.setup-done
+
+.PHONY: setup demo test lint clean
+
+setup: $(SETUP)
+
+# The tested versions are in constraints.txt. Ice, for the RoboComp component alone, is compiled where no wheel is at hand;
+# without a C++ compiler everything else is still set up, and its tests skip and say so.
+$(SETUP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Kinema needs Python 3.11 or later: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[robocomp]' || echo 'Without Ice: the RoboComp component is not set up.'
+	touch $@
+
+demo: $(SETUP)
+	$(BIN)/kinema demo
+
+test: $(SETUP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pytest
+
+clean:
+	rm -rf .venv build dist
