@@ -1,0 +1,320 @@
+"""The bundle: everything that recognition needs, in one file that can be handed on without running anybody's code.
+
+A bundle file is a safetensors file: the weights, and under the metadata key `kinema` one JSON object with the model's name
+and settings, class names, preparation of the input, recipe and measured result. The JSON begins with a SHA-256 digest of
+the whole file (with the digest's own 64 characters read as zeros), so a changed byte anywhere, header included, is found
+before anything in the file is used. The digest guards against damage, not against forgery: a bundle by a stranger holds
+numbers and text only, is checked field by field, and its weights must fit the model that it names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+
+from kinema._write import write_whole
+from kinema.clip import Unit
+from kinema.errors import BundleError, KinemaError, unknown
+from kinema.layout import get_layout
+from kinema.transforms.config import STREAMS, PoseInput
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from kinema.models.registry import PoseShape
+
+WEIGHTS = Path(__file__).parent / "weights"
+_FORMAT = 1
+_MAX_FILE = 4 << 30
+_MAX_HEADER = 32 << 20
+_NO_DIGEST = "0" * 64
+_INTEGERS = {"frames": (1, 100_000), "persons": (1, 100), "step": (1, 100_000), "window": (0, 10_000_000), "stride": (0, 10_000_000)}
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A trained model with all that is needed to use it.
+
+    Args:
+        name: short name of the bundle.
+        model: registered name of the model (see `kinema models`).
+        config: settings of the model's config dataclass that differ from its defaults.
+        classes: K class names, in the order of the logits.
+        input: how clips become the model's input.
+        channels: C of that input, all streams together; points have `dims` = channels / streams coordinates.
+        state: parameters and buffers by name.
+        recipe: the recipe that made it.
+        result: what was measured with these weights, and on what.
+        notes: one or two lines for whoever uses it.
+        views: test-time views whose probabilities are averaged.
+        fps: frames per second of the clips that it was trained on.
+        seconds: median length in seconds of one training sample; 0 where it is not known.
+        unit: unit of the points that it was trained on: "m" (millimetres are converted), "px" or "norm".
+
+    Raises `BundleError` for a field that is not what it should be.
+    """
+
+    name: str
+    model: str
+    config: dict[str, Any]
+    classes: tuple[str, ...]
+    input: PoseInput
+    channels: int
+    state: Mapping[str, Tensor] = field(repr=False)
+    recipe: dict[str, Any] = field(default_factory=dict, repr=False)
+    result: dict[str, Any] = field(default_factory=dict, repr=False)
+    notes: str = ""
+    views: int = 1
+    fps: float = 30.0
+    seconds: float = 0.0
+    unit: Unit = "m"
+
+    def __post_init__(self):
+        for name in ("name", "model", "notes"):
+            _expect(isinstance(getattr(self, name), str), f"the bundle's {name} is not text")
+        _expect(bool(self.name and self.model), "the bundle's name or model is empty")
+        for name in ("config", "recipe", "result"):
+            _expect(isinstance(getattr(self, name), dict), f"the bundle's {name} is not a mapping")
+        _expect(
+            isinstance(self.classes, (list, tuple)) and all(isinstance(label, str) for label in self.classes),
+            "the bundle's classes are not text",
+        )
+        object.__setattr__(self, "classes", tuple(self.classes))
+        _expect(len(self.classes) > 0 and len(set(self.classes)) == len(self.classes), "the bundle's classes are none, or one occurs twice")
+        _expect(isinstance(self.input, PoseInput), "the bundle's input is no PoseInput")
+        streams = len(self.input.streams)
+        _expect(
+            _is_int(self.channels) and self.channels in (2 * streams, 3 * streams),
+            f"the bundle has {self.channels} channels for {streams} streams; 2 or 3 a stream are expected",
+        )
+        _expect(_is_int(self.views) and 1 <= self.views <= 1000, f"views is {self.views}; 1 to 1000 are expected")
+        _expect(_is_number(self.fps) and self.fps > 0, f"fps is {self.fps}; a positive number is expected")
+        _expect(_is_number(self.seconds) and self.seconds >= 0, f"seconds is {self.seconds}; 0 or a positive number is expected")
+        _expect(self.unit in ("m", "px", "norm"), f"unit {self.unit!r} is not one of m, px, norm")
+
+    @property
+    def dims(self) -> int:
+        """Coordinates of a point: 2 or 3."""
+        return self.channels // len(self.input.streams)
+
+    @property
+    def window_seconds(self) -> float:
+        """Seconds of motion that one answer is made from: the window, else the usual training sample, else T frames."""
+        if self.input.window:
+            return self.input.window / self.fps
+        return self.seconds or self.input.frames / self.fps
+
+    @property
+    def shape(self) -> PoseShape:
+        """What the model is given."""
+        from kinema.models.registry import PoseShape
+
+        return PoseShape(self.input.persons, self.input.frames, get_layout(self.input.layout), self.channels)
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the bundle's file, in hexadecimal; tables and results show the first 16 characters."""
+        return _serialise(self)[1]
+
+    def build(self) -> nn.Module:
+        """The model with these weights, on the CPU, in evaluation mode; `BundleError` where the weights do not fit the model."""
+        import torch
+
+        from kinema.models.registry import create_model
+
+        def create() -> nn.Module:
+            return create_model(self.model, len(self.classes), self.shape, **self.config)
+
+        try:
+            # Sizes first, without memory: settings by a stranger may ask for a network that no machine can hold.
+            with torch.device("meta"):
+                wanted = create().state_dict()
+        except (KinemaError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise BundleError(f"bundle {self.name!r}: its model cannot be made: {error}") from error
+        for key in sorted(wanted.keys() | self.state.keys()):
+            have, want = self.state.get(key), wanted.get(key)
+            if have is None or want is None or have.shape != want.shape or have.is_floating_point() != want.is_floating_point():
+                raise BundleError(
+                    f"bundle {self.name!r}: its weights do not fit model {self.model!r}: {key} is {_form(have)}; {_form(want)} is expected"
+                )
+        model = create()
+        model.load_state_dict(dict(self.state))
+        return model.eval()
+
+    def describe(self) -> str:
+        """A few lines for people: what it recognises, what it takes, how it was measured."""
+        lines = [
+            f"{self.name} ({self.hash[:16]}): {self.model}, {len(self.classes)} classes",
+            f"  takes    {self.dims}-D skeletons ({self.input.layout}, {self.unit}), {self.window_seconds:.1f} s at {self.fps:g} fps",
+            f"  classes  {', '.join(self.classes)}",
+        ]
+        if self.result:
+            lines.append("  measured " + ", ".join(f"{key} {value}" for key, value in _brief(self.result)))
+        if self.notes:
+            lines.append(f"  notes    {self.notes}")
+        return "\n".join(lines)
+
+
+def shipped() -> list[str]:
+    """Names of the bundles that come with Kinema."""
+    return sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
+
+
+def save(bundle: Bundle, path: str | Path) -> Path:
+    """Write a bundle to one file, whole or not at all.
+
+    Raises `BundleError` for weights that are not finite or settings that JSON cannot hold, `KinemaError` where the file
+    cannot be written.
+    """
+    return write_whole(path, _serialise(bundle)[0])
+
+
+def load(source: str | Path | Bundle) -> Bundle:
+    """A bundle by the name of a shipped one, or by path (a file, or a training run's folder with its `bundle.safetensors`).
+
+    Raises `BundleError` for an unknown name (with the nearest one), a file that is no bundle, or one with a changed byte.
+    """
+    if isinstance(source, Bundle):
+        return source
+    names = shipped()
+    if str(source) in names:
+        path = WEIGHTS / f"{source}.safetensors"
+    else:
+        path = Path(source).expanduser()
+        if path.is_dir():
+            path = path / "bundle.safetensors"
+        if not path.exists():
+            is_path = path.suffix == ".safetensors" or len(path.parts) > 1
+            raise BundleError(f"{path}: no such file" if is_path else unknown("bundle", str(source), names))
+    try:
+        if not path.is_file():
+            raise BundleError(f"{path}: not a file")
+        if path.stat().st_size > _MAX_FILE:
+            raise BundleError(f"{path}: larger than {_MAX_FILE >> 30} GiB; not a bundle")
+        data = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from error
+    try:
+        return _parse(data)
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from error
+
+
+def _serialise(bundle: Bundle) -> tuple[bytes, str]:
+    """The file's bytes and its digest."""
+    import torch
+    from safetensors.torch import save as to_bytes
+
+    state = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in bundle.state.items()}
+    for key, value in state.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise BundleError(f"bundle {bundle.name!r}: its weights are not finite numbers (in {key})")
+    about = {f.name: getattr(bundle, f.name) for f in fields(bundle) if f.name not in ("state", "input")}
+    about = {"sha256": _NO_DIGEST, "format": _FORMAT, **about, "input": asdict(bundle.input)}
+    try:
+        text = json.dumps(about, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BundleError(f"bundle {bundle.name!r}: JSON cannot hold its settings: {error}") from error
+    data = to_bytes(state, {"kinema": text})
+    at = _digest_at(data, 8 + int.from_bytes(data[:8], "little"))
+    digest = hashlib.sha256(data).hexdigest()
+    return data[:at] + digest.encode() + data[at + 64 :], digest
+
+
+def _parse(data: bytes) -> Bundle:
+    from safetensors import SafetensorError
+    from safetensors.torch import load as from_bytes
+
+    header = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or not 2 <= header <= min(_MAX_HEADER, len(data) - 8):
+        raise BundleError("truncated, or not a bundle")
+    at = _digest_at(data, 8 + header)
+    digest = data[at : at + 64]
+    expected = hashlib.sha256(data[:at])
+    expected.update(_NO_DIGEST.encode())
+    expected.update(memoryview(data)[at + 64 :])
+    if digest != expected.hexdigest().encode():
+        raise BundleError("damaged: its bytes have changed since it was written")
+    try:
+        about = json.loads(json.loads(data[8 : 8 + header])["__metadata__"]["kinema"], parse_constant=_no_constant)
+        state = from_bytes(data)
+    except (SafetensorError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise BundleError(f"not a bundle: {error}") from error
+    _expect(isinstance(about, dict), "the bundle's metadata is not a mapping")
+    _expect(about.pop("format", None) == _FORMAT, "written in a form that this version of Kinema does not know")
+    del about["sha256"]
+    known = {f.name for f in fields(Bundle)} - {"state"}
+    _expect(about.keys() == known, f"the bundle's metadata lacks or adds {', '.join(sorted(about.keys() ^ known))}")
+    bundle = Bundle(state=state, **{**about, "input": _pose_input(about["input"])})
+    bundle.__dict__["hash"] = digest.decode()
+    return bundle
+
+
+def _digest_at(data: bytes, end: int) -> int:
+    """Where the digest's 64 characters are: the JSON text in the header begins with them."""
+    start = b'"kinema":"{\\"sha256\\": \\"'
+    at = data.find(start, 8, end)
+    if at < 0 or at + len(start) + 64 > end:
+        raise BundleError("damaged, or not a bundle")
+    return at + len(start)
+
+
+def _pose_input(values: Any) -> PoseInput:
+    """`PoseInput` from JSON, every value checked; `BundleError` otherwise."""
+    _expect(isinstance(values, dict), "the bundle's input is not a mapping")
+    hints, checked = get_type_hints(PoseInput), {}
+    for key, value in values.items():
+        _expect(key in hints, f"the bundle's input has {unknown('setting', str(key), hints)}")
+        if key in _INTEGERS:
+            low, high = _INTEGERS[key]
+            good = _is_int(value) and low <= value <= high
+        elif key == "layout":
+            good = isinstance(value, str)
+        elif key == "phases":
+            good = isinstance(value, list) and all(_is_int(phase) and phase >= 0 for phase in value)
+        elif key == "streams":
+            good = isinstance(value, list) and bool(value) and all(stream in STREAMS for stream in value)
+        elif hints[key] is bool:
+            good = isinstance(value, bool)
+        else:
+            good = value in get_args(hints[key])
+        _expect(good, f"the bundle's input has {key} = {value!r}, which is not possible")
+        checked[key] = tuple(value) if isinstance(value, list) else value
+    try:
+        get_layout(checked.get("layout", PoseInput.layout))
+    except KinemaError as error:
+        raise BundleError(str(error)) from error
+    return PoseInput(**checked)
+
+
+def _brief(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """The result's plain entries; fractions with four digits."""
+    plain = [(key, value) for key, value in result.items() if isinstance(value, (str, int, float))]
+    return [(key, f"{value:.4f}" if isinstance(value, float) else str(value)) for key, value in plain]
+
+
+def _form(tensor: Tensor | None) -> str:
+    return "nothing" if tensor is None else f"{str(tensor.dtype).removeprefix('torch.')} {'x'.join(map(str, tensor.shape)) or 'scalar'}"
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} in the metadata")
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _expect(good: bool, message: str) -> None:
+    if not good:
+        raise BundleError(message)
