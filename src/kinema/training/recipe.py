@@ -33,7 +33,12 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which network: its registered name (see `kinema models`) and settings of its own config dataclass."""
+    """Which network.
+
+    Args:
+        name: its registered name, see `kinema models`.
+        config: settings of its own config dataclass, such as `--model.config.dropout .3`.
+    """
 
     name: str = "hcn"
     config: dict[str, Any] = field(default_factory=dict)
@@ -62,7 +67,7 @@ class FitConfig:
 
     Args:
         epochs: passes over the training part.
-        batch_size: samples a step.
+        batch_size: samples a step, over all devices together.
         lr: learning rate.
         optimizer: adamw, adam or sgd (momentum .9, Nesterov).
         weight_decay: of matrices and kernels; biases and norms are never decayed.
@@ -82,7 +87,8 @@ class FitConfig:
         ema: decay of the exponential moving average of the weights that is evaluated and kept; 0 is none.
         repeats: passes over the training part that count as one epoch.
         selection: which weights are kept: "validation" the best epoch on validation subjects cut from the training part;
-            "refit" finds that epoch, then trains anew on the whole training part for as many epochs; "last" the last epoch,
+            "refit" finds that epoch, then trains anew on the whole training part for as many epochs (of the same
+            schedule); "last" the last epoch,
             training on the whole training part without validation; "paper" the best epoch on the test part, as the
             publication did, and the result says so.
         views: test-time views whose probabilities are averaged.
@@ -137,6 +143,7 @@ class Recipe:
     Args:
         title: one line of what this is.
         paper: what it follows, and where it departs.
+        seed: of everything random: first weights, order, augmentation, dropout, and which subjects validate.
     """
 
     title: str = ""
