@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from kinema.errors import DataError
+from kinema.errors import DataError, KinemaError
 from kinema.evaluation.intervals import wilson
 from kinema.evaluation.results import accuracy_row, command_line, environment, read_results, speed_row, write_results
 from kinema.evaluation.tables import render, render_folder, update_docs
@@ -100,7 +100,7 @@ def test_a_file_that_is_no_json_or_not_there_is_refused(tmp_path):
 
 def test_nothing_is_left_behind_when_writing_fails(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(KinemaError, match="cannot be written"):
         write_results(tmp_path / "file" / "r.json", "t", [a_row()], command="c")
     with pytest.raises(ValueError):
         write_results(tmp_path / "r.json", "t", [a_row(note={"x": float("nan")})], command="c")

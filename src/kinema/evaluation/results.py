@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from kinema._write import write_whole
 from kinema.errors import DataError
-from kinema.evaluation._write import write_whole
 from kinema.evaluation.intervals import wilson
 
 
@@ -205,7 +205,8 @@ def write_results(path: str | Path, title: str, rows: Sequence[Mapping[str, Any]
     """Write a results file, whole or not at all. `command`: what measured it; default: the command that runs now."""
     results = {"title": title, "command": command or command_line(), "environment": environment(), "rows": [dict(row) for row in rows]}
     check_results(results, path)
-    return write_whole(path, json.dumps(results, indent=1, default=_plain, allow_nan=False, ensure_ascii=False) + "\n")
+    text = json.dumps(results, indent=1, default=_plain, allow_nan=False, ensure_ascii=False)
+    return write_whole(path, f"{text}\n".encode())
 
 
 def read_results(path: str | Path) -> dict:

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kinema._write import write_whole
 from kinema.errors import DataError, unknown
-from kinema.evaluation._write import write_whole
 from kinema.evaluation.results import is_accuracy, read_results
 
 Column = tuple[str, Callable[[Mapping[str, Any]], str]]
@@ -192,7 +192,7 @@ def update_docs(pages: Iterable[str | Path], results_dir: str | Path, check: boo
             end = found.end()
         _no_marks(text[end:], page)
         if not check and (fresh := "".join(parts) + text[end:]) != text:
-            write_whole(page, fresh)
+            write_whole(page, fresh.encode())
     return stale
 
 
