@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -108,6 +109,18 @@ def dataset_modules() -> dict[str, str]:
 
 def dataset_infos() -> list[DatasetInfo]:
     return [importlib.import_module(module).INFO for module in dataset_modules().values()]
+
+
+def dataset_root(name: str, root: str | Path | None = None) -> Path:
+    """The folder of a data set: `root`, or the folder of that name under $KINEMA_DATA; `DataError` where neither is given."""
+    if name not in dataset_modules():
+        raise DataError(unknown("data set", name, dataset_modules()))
+    if root is not None:
+        return Path(root).expanduser()
+    base = os.environ.get("KINEMA_DATA")
+    if not base:
+        raise DataError(f"where is data set {name!r}? Give --data.root DIR, or set KINEMA_DATA to the folder that holds {name}/")
+    return Path(base).expanduser() / name
 
 
 def read_dataset(name: str, root: str | Path, *, on_error: OnError = "raise", cache: bool = True, **options) -> Dataset:
