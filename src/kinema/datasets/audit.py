@@ -1,0 +1,126 @@
+"""The audit of a data set: what in it inflates results or spoils training, found by looking at the recordings themselves.
+
+Each finding says which protocols it touches and how many of their clips. Nothing is looked up in a list of known faults.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from kinema.clip import Clip, InertialSequence, Lazy
+from kinema.datasets._audit_checks import (
+    Link,
+    Named,
+    check_clips,
+    check_copies,
+    check_labels,
+    check_people,
+    check_saturation,
+    clip_touches,
+    some,
+    tied,
+)
+from kinema.datasets._audit_report import AuditReport, Finding, Item, SplitAudit, Touch
+from kinema.datasets._content import Content, content_of, copies
+from kinema.datasets.base import Dataset, Split
+from kinema.errors import DataError, ProtocolError
+
+__all__ = ["AuditReport", "Finding", "Item", "SplitAudit", "Touch", "audit", "clean_test_ids"]
+
+
+def audit(dataset: Dataset, protocol: str | None = None, *, depth: bool = False, progress: bool = False) -> AuditReport:
+    """Look through a data set for copies, shared frames, the same people on both sides of a split, and broken clips.
+
+    `protocol`: that one alone; by default all that the clips can fill. Poses and inertial signals are read; depth images,
+    a thousand times larger, only with `depth`. Read the data set with `on_error="skip"`, then files that cannot be read are
+    findings instead of errors. `progress` shows a bar on stderr.
+
+    Raises `ProtocolError` for a protocol that is unknown or cannot be filled.
+    """
+    splits, unfilled = _splits(dataset, protocol)
+    findings: list[Finding] = []
+    unreadable = [Item((), str(error)) for error in dataset.skipped]
+    read: dict[str, int] = {}
+    by_copy: list[Link] = []
+    by_frame: list[Link] = []
+    for modality in ("pose", "inertial", "depth") if depth else ("pose", "inertial"):
+        clips = [clip for clip in dataset.clips if clip.has(modality)]
+        if not clips:
+            continue
+        contents, signals, failed = _read(clips, modality, progress)
+        unreadable += failed
+        read[modality] = len(contents)
+        found, copied, sharing = check_copies(contents, {clip.id: clip.label for clip in clips}, modality, splits)
+        by_copy += copied
+        by_frame += sharing
+        findings += [*found, *check_clips(contents, modality, splits), *check_saturation(signals, splits)]
+    findings += [*check_people(dataset, splits), *check_labels(dataset, splits)]
+    if unreadable:
+        touches = clip_touches(splits, [clip for item in unreadable for clip in item.clips])
+        message = f"{some(len(unreadable), 'clip')} that cannot be read, or listed but absent"
+        findings.append(Finding("unreadable", message, tuple(unreadable), touches))
+    sizes = []
+    for name, split in splits:
+        copied, sharing = (len(tied(split, links)[0]) for links in (by_copy, by_frame))
+        sizes.append(SplitAudit(name, split.name, len(split.train) + len(split.val), len(split.test), copied, sharing))
+    return AuditReport(dataset.name, len(dataset.clips), read, tuple(sizes), tuple(findings), unfilled)
+
+
+def clean_test_ids(dataset: Dataset, split: Split, modality: str = "pose") -> tuple[str, ...]:
+    """The test clips of a split that have no exact copy in its training or validation part, in the split's order.
+
+    Copies agree bit for bit in `modality`, whatever they are called and however they are labelled.
+    """
+    clips = dataset.select(dict.fromkeys((*split.train, *split.val, *split.test)))
+    groups = copies({clip.id: content_of(clip.modality(modality)) for clip in clips if clip.has(modality)})
+    copied, _ = tied(split, [(group, group) for group in groups])
+    return tuple(clip for clip in split.test if clip not in copied)
+
+
+def _splits(dataset: Dataset, protocol: str | None) -> tuple[Named, dict[str, str]]:
+    """(protocol name, split) of the protocol asked for, or of all; and why the others cannot be filled."""
+    if protocol is not None:
+        return [(protocol, split) for split in dataset.splits(protocol)], {}
+    splits, unfilled = [], {}
+    for name in dataset.protocols:
+        try:
+            splits += [(name, split) for split in dataset.splits(name)]
+        except ProtocolError as error:
+            unfilled[name] = str(error)
+    return splits, unfilled
+
+
+def _read(clips: Sequence[Clip], modality: str, progress: bool) -> tuple[dict[str, Content], dict[str, InertialSequence], list[Item]]:
+    """The content of each clip, the signals where it is inertial (they are small), and what could not be read."""
+    lazy = any(isinstance(clip.modalities[modality], Lazy) for clip in clips)
+    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1)) if lazy else None  # reading and hashing let other threads run
+    contents, signals, failed = {}, {}, []
+    try:
+        results: Iterable = (pool.map if pool else map)(partial(_look, modality), clips)
+        if progress:
+            from rich.console import Console
+            from rich.progress import track
+
+            results = track(results, f"reading {modality}", len(clips), console=Console(stderr=True), transient=True)
+        for clip, result in zip(clips, results, strict=True):
+            if isinstance(result, DataError):
+                failed.append(Item((clip.id,), str(result)))
+                continue
+            contents[clip.id] = result[0]
+            if isinstance(result[1], InertialSequence):
+                signals[clip.id] = result[1]
+    finally:
+        if pool:
+            pool.shutdown(cancel_futures=True)
+    return contents, signals, failed
+
+
+def _look(modality: str, clip: Clip) -> tuple[Content, InertialSequence | None] | DataError:
+    try:
+        value = clip.modality(modality)
+    except DataError as error:
+        return error
+    return content_of(value), value if isinstance(value, InertialSequence) else None
