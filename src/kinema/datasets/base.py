@@ -85,6 +85,16 @@ class Dataset:
             raise ProtocolError(f"data set {self.name!r}, protocol {name!r}: no split can be made of its {len(self.clips)} clips")
         return splits
 
+    def split(self, protocol: str | None = None, fold: str | None = None) -> Split:
+        """One split of a protocol, by the fold's name; `ProtocolError` where there are several and none is named."""
+        splits = {split.name: split for split in self.splits(protocol)}
+        where = f"data set {self.name!r}, protocol {protocol or next(iter(self.protocols))!r}"
+        if fold is not None and fold not in splits:
+            raise ProtocolError(f"{where}: {unknown('fold', fold, splits)}")
+        if fold is None and len(splits) > 1:
+            raise ProtocolError(f"{where}: there are {len(splits)} folds; name one of {', '.join(splits)}")
+        return splits[fold] if fold is not None else next(iter(splits.values()))
+
 
 @dataclass(frozen=True)
 class DatasetInfo:

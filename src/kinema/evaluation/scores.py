@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kinema._write import write_whole
 from kinema.errors import DataError
 from kinema.evaluation.metrics import clip_scores, evaluate_scores
+
+if TYPE_CHECKING:
+    from kinema.transforms.samples import PoseSamples
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +57,29 @@ class Scores:
 
     def metrics(self) -> dict:
         return evaluate_scores(self.probabilities, self.labels, self.classes)
+
+    @classmethod
+    def from_samples(
+        cls, probabilities: np.ndarray, samples: PoseSamples, classes: Sequence[str], labels: np.ndarray | None = None
+    ) -> Scores:
+        """Scores of what a model answered to `samples`, one row each. `labels`: (N,), where they are not those of the samples.
+
+        The phases of one window are looks at the same frames: their probabilities are averaged, so that a row is a window
+        ("windows"), or a clip where the preparation takes clips as a whole ("clips").
+        """
+        labels = np.asarray(samples.labels if labels is None else labels)
+        places = np.stack([np.asarray(samples.clip_of), np.asarray(samples.starts)], 1)
+        _, first, window = np.unique(places, axis=0, return_index=True, return_inverse=True)
+        window = window.reshape(-1)
+        clips, clip = np.unique(places[first, 0], return_inverse=True)
+        return cls(
+            clip_scores(probabilities, window),
+            labels[first],
+            clip,
+            tuple(samples.clip_ids[i] for i in clips),
+            tuple(classes),
+            "windows" if samples.input.window else "clips",
+        )
 
     def by_clip(self) -> Scores:
         """One row a clip: the mean of its samples' probabilities."""

@@ -1,0 +1,192 @@
+"""A bundle measured on a data set: its answers to one part of one split, and what they are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from kinema.bundle import Bundle
+from kinema.clip import Clip
+from kinema.datasets.audit import clean_test_ids
+from kinema.datasets.base import Dataset, OnError, Split
+from kinema.datasets.protocols import cut_validation
+from kinema.errors import DataError, ProtocolError, unknown
+from kinema.evaluation.scores import Scores
+from kinema.recognition.recognizer import Recognizer
+from kinema.transforms.samples import PoseSamples
+
+Part = Literal["test", "val", "train"]
+
+
+def evaluate(
+    bundle: Bundle,
+    dataset: Dataset,
+    protocol: str | None = None,
+    fold: str | None = None,
+    part: Part = "test",
+    *,
+    device: str = "cpu",
+    batch_size: int = 64,
+    on_error: OnError = "raise",
+    progress: bool = False,
+) -> tuple[dict[str, Any], Scores]:
+    """Measure a bundle on one part of a data set's split. Returns the result, as plain values, and the scores behind it.
+
+    Classes are matched by name (ignoring case and runs of spaces), so the data set may order them as it likes. The part "val"
+    is the one that the bundle's own recipe cut from the training part. With `on_error="skip"` clips that cannot be prepared
+    (a single frame, nobody observed) are left out and listed under `skipped`.
+
+    The result holds `dataset`, `protocol`, `fold`, `part`, the split's sizes in clips `n_train`, `n_val`, `n_test`, `unit`, all of
+    `evaluate_scores` in that unit, and `bundle` {name, hash}. Besides, `clips`: the same by clip, where the unit is windows;
+    `clean`, for the test part: the same without the clips that are exact copies of training clips, which it lists as
+    `excluded`; `seen`: how many of the clips the bundle was trained on, None where it does not say.
+
+    Raises `ProtocolError` for an unknown protocol or fold, `DataError` for clips that cannot be used or whose class the
+    bundle does not know, `BundleError` where the bundle cannot take such skeletons.
+    """
+    split = _with_validation(dataset.split(protocol, fold), bundle, dataset)
+    ids = {"train": split.train, "val": split.val, "test": split.test}
+    if part not in ids:
+        raise ProtocolError(unknown("part", part, ids))
+    if not ids[part]:
+        raise ProtocolError(f"data set {dataset.name!r}, split {split.name!r}: the bundle's recipe cuts no validation part")
+    clips = dataset.select(ids[part])
+    labels = _labels_of_bundle(clips, dataset, bundle)
+    recognizer = Recognizer(bundle, device, batch_size)
+    for clip in clips:
+        recognizer.check(clip.pose)
+    samples = PoseSamples.from_clips(clips, bundle.input, on_error)
+    probabilities = sample_probabilities(recognizer.model, samples, bundle.views, batch_size, recognizer.device, progress)
+    truth = np.array([labels[samples.clip_ids[i]] for i in samples.clip_of.tolist()])
+    scores = Scores.from_samples(probabilities, samples, bundle.classes, truth)
+    result = {
+        "dataset": dataset.name,
+        "protocol": protocol or next(iter(dataset.protocols)),
+        "fold": split.name,
+        "part": part,
+        "n_train": len(split.train),
+        "n_val": len(split.val),
+        "n_test": len(split.test),
+        "bundle": {"name": bundle.name, "hash": bundle.hash},
+        "unit": scores.unit,
+        **scores.metrics(),
+        "skipped": [str(error) for error in samples.skipped],
+        "seen": _seen(bundle, scores),
+    }
+    if scores.unit != "clips":
+        result["clips"] = {"unit": "clips", **scores.by_clip().metrics()}
+    if part == "test":
+        clean = clean_test_ids(dataset, split)
+        result["clean"] = clean_metrics(scores, set(split.test) - set(clean))
+    return result, scores
+
+
+def sample_probabilities(
+    model: nn.Module,
+    samples: PoseSamples,
+    views: int = 1,
+    batch_size: int = 64,
+    device: torch.device | str = "cpu",
+    progress: bool = False,
+) -> np.ndarray:
+    """(N, K) float64: the model's probabilities for each sample, averaged over the test-time views. `model`: in evaluation mode.
+
+    Raises `DataError` naming the clip for which they are not finite.
+    """
+    batches: Any = torch.arange(len(samples)).split(batch_size)
+    if progress:
+        from rich.console import Console
+        from rich.progress import track
+
+        batches = track(batches, "recognising", console=Console(stderr=True), transient=True)
+    rows = []
+    with torch.inference_mode():
+        for indices in batches:
+            looks = [samples.batch(indices, view=view, views=views, device=device) for view in range(views)]
+            rows.append(sum(model(look.x, look.mask).double().softmax(-1) for look in looks).cpu().numpy() / views)
+    probabilities = np.concatenate(rows)
+    bad = np.flatnonzero(~np.isfinite(probabilities).all(1))
+    if len(bad):
+        clip = samples.clip_ids[int(samples.clip_of[bad[0]])]
+        raise DataError(f"clip {clip!r}: the model's answer is not a number; are the coordinates in the unit that is claimed?")
+    return probabilities
+
+
+def clean_metrics(scores: Scores, copies: set[str]) -> dict[str, Any] | None:
+    """Metrics without the clips in `copies`, which are listed as `excluded`; None where nothing is left."""
+    excluded = sorted(copies & set(scores.clip_ids))
+    if len(excluded) == len(scores.clip_ids):
+        return None
+    left = scores.without(excluded) if excluded else scores
+    return {"excluded": excluded, "unit": scores.unit, **left.metrics()}
+
+
+def _with_validation(split: Split, bundle: Bundle, dataset: Dataset) -> Split:
+    recipe = bundle.recipe
+    if recipe.get("fit", {}).get("selection") not in ("validation", "refit"):
+        return split
+    data = recipe.get("data", {})
+    if data.get("name") != dataset.name:
+        return split
+    return cut_validation(split, dataset.clips, by=data["val_by"], share=data["val_share"], seed=recipe["seed"])
+
+
+def _labels_of_bundle(clips: Sequence[Clip], dataset: Dataset, bundle: Bundle) -> dict[str, int]:
+    """The bundle's class index of each clip, by clip id."""
+
+    def plain(name: str) -> str:
+        return " ".join(name.casefold().split())
+
+    index = {plain(name): i for i, name in enumerate(bundle.classes)}
+    names = {clip.id: dataset.classes[clip.label] for clip in clips}
+    foreign = sorted({name for name in names.values() if plain(name) not in index})
+    if foreign:
+        count = sum(name in foreign for name in names.values())
+        raise DataError(
+            f"data set {dataset.name!r}: {count} of {len(names)} clips show what bundle {bundle.name!r} does not know "
+            f"({', '.join(foreign[:5])}{', ...' if len(foreign) > 5 else ''}); its classes are {', '.join(bundle.classes)}"
+        )
+    return {clip_id: index[plain(name)] for clip_id, name in names.items()}
+
+
+def _seen(bundle: Bundle, scores: Scores) -> int | None:
+    trained = bundle.result.get("train_ids")
+    return None if trained is None else len(set(trained) & set(scores.clip_ids))
+
+
+def evaluation_text(result: dict[str, Any]) -> str:
+    """The result for people, in a few lines."""
+    bundle, unit = result["bundle"], result["unit"]
+    lines = [
+        f"{result['dataset']}, {result['protocol']}, fold {result['fold']}: "
+        f"{result['n_train']} clips train, {result['n_val']} validate, {result['n_test']} test",
+        f"bundle {bundle['name']} ({bundle['hash'][:16]}) on the {result['part']} part, {result['n']} {unit}",
+        "",
+        _headline("top-1", result),
+        "  ".join(f"{name} {100 * result[key]:.2f} %" for name, key in (("top-5", "top5"), ("mean class", "mean_class"), ("F1", "f1")))
+        + f"  loss {result['loss']:.3f}",
+    ]
+    if "clips" in result:
+        lines.append(_headline("by clip", result["clips"]))
+    clean = result.get("clean")
+    if clean and clean["excluded"]:
+        lines.append(_headline(f"without the {len(clean['excluded'])} clips that are copies of training clips", clean))
+    if result["seen"] and result["part"] == "test":
+        lines.append(f"not a test: the bundle was trained on {result['seen']} of these clips")
+    if result["skipped"]:
+        lines.append(f"{len(result['skipped'])} clips were left out; the first: {result['skipped'][0]}")
+    weak = sorted((entry for entry in result["per_class"] if entry["n"]), key=lambda entry: entry["recall"])[:5]
+    lines += ["", "weakest classes:"]
+    for entry in weak:
+        taken = ", ".join(f"{c['class']} ({c['n']})" for c in entry["confusions"])
+        lines.append(f"  {entry['class']:<28} {100 * entry['recall']:6.1f} % of {entry['n']}" + (f"   taken for {taken}" if taken else ""))
+    return "\n".join(lines)
+
+
+def _headline(name: str, metrics: dict[str, Any]) -> str:
+    low, high = metrics["interval"]
+    return f"{name} {100 * metrics['top1']:.2f} %  [{100 * low:.1f}, {100 * high:.1f}]  ({metrics['correct']} of {metrics['n']})"
