@@ -1,0 +1,345 @@
+"""Pose clips cut into samples and prepared for a model, a whole batch at once.
+
+The order, and why: clip by clip when read: layout, unit, axes, persons, windows, length of the torso. Then, batch by batch:
+
+1. time: crop, warp, sampling; so that whatever follows sees the frames that the model sees, as if they were the recording;
+2. align, center, scale: posture free of the place, the direction and the size of the person;
+3. rotate, tilt, scale, shear, jitter, mirror, dropped joints and frames, in units of the prepared input; about the origin that
+   centring made (without centring: these and align about the first frame's root, so that nobody swings around the camera);
+4. streams: last, so that bones and motion agree with the joints that they are made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kinema.clip import Clip, PoseSequence
+from kinema.errors import DataError, LayoutError, RecipeError, unknown
+from kinema.layout import Layout, get_layout
+from kinema.transforms import pose, sampling
+from kinema.transforms.config import STREAMS, PoseAugment, PoseInput
+from kinema.transforms.streams import streams
+
+VIEW_SHARE = 0.9  # of the window, that the shifted crops of further test-time views keep
+
+
+@dataclass
+class PoseBatch:
+    """What a model is given. `x`: (B, M, T, V, C) float32, C = streams x coordinates; `mask`: (B, M, T, V) bool, True where
+    observed, None where everything was; `labels`: (B,) int64, -1 where not known."""
+
+    x: Tensor
+    mask: Tensor | None
+    labels: Tensor
+
+
+def window_starts(frames: int, window: int, stride: int) -> list[int]:
+    """First frames of the windows of a clip: 0, stride, ... while the whole window lies in it; [0] for a shorter clip.
+
+    `window` 0 takes the clip as a whole; `stride` 0 sets the windows side by side.
+    """
+    if not window or frames < window:
+        return [0]
+    return list(range(0, frames - window + 1, stride or window))
+
+
+@dataclass
+class _Rows:
+    """One clip as it is stored: frames of all persons one after the other, and its samples."""
+
+    points: np.ndarray  # (M * T, V, C) float32
+    mask: np.ndarray | None  # (M * T, V) bool
+    persons: int
+    frames: int
+    samples: list[tuple[int, int, int]]  # start, length, phase
+    torso: list[float]
+
+
+class PoseSamples:
+    """Samples cut from clips, ready to be drawn in batches. Made by `from_clips`; frames are stored once, however windows overlap.
+
+    `input`: the preparation; `channels`: C of the batches; `clip_ids`: of the clips; per sample, (N,) int64: `clip_of` index
+    into `clip_ids`, `labels` (-1 unknown), `starts` and `lengths` of its window in frames of the clip, `phases` (for "skip").
+    `skipped`: the errors of clips that were left out.
+    """
+
+    def __init__(self, input: PoseInput, clips: Sequence[tuple[Clip, _Rows]], dims: int, skipped: Sequence[DataError] = ()):
+        self.input, self.dims, self.skipped = input, dims, tuple(skipped)
+        self.layout = get_layout(input.layout)
+        self.clip_ids = tuple(clip.id for clip, _ in clips)
+        rows = [row for _, row in clips]
+        # Row 0 is empty: the frame of a person who is not there.
+        empty = np.zeros((1, len(self.layout), dims), np.float32)
+        self._points = torch.from_numpy(np.concatenate([empty, *(row.points for row in rows)]))
+        self._mask = None
+        if any(row.mask is not None or row.persons < input.persons for row in rows):
+            masks = (row.mask if row.mask is not None else np.ones(row.points.shape[:2], bool) for row in rows)
+            self._mask = torch.from_numpy(np.concatenate([np.zeros((1, len(self.layout)), bool), *masks]))
+        self._persons = torch.tensor([row.persons for row in rows])
+        self._frames = torch.tensor([row.frames for row in rows])
+        self._first = 1 + torch.cat([torch.zeros(1, dtype=torch.long), (self._persons * self._frames).cumsum(0)[:-1]])
+        self.clip_of = torch.tensor([i for i, row in enumerate(rows) for _ in row.samples])
+        self.starts, self.lengths, self.phases = torch.tensor([sample for row in rows for sample in row.samples]).unbind(1)
+        self._torso = torch.tensor([length for row in rows for length in row.torso]) if input.scale else None
+        self.labels = torch.tensor([-1 if clip.label is None else clip.label for clip, _ in clips])[self.clip_of]
+
+    @classmethod
+    def from_clips(cls, clips: Sequence[Clip], input: PoseInput, on_error: str = "raise") -> PoseSamples:
+        """Read the poses of `clips` and cut them as `input` says.
+
+        Millimetres become metres; pixels stay. 3-D points get y upwards, 2-D points y downwards, as cameras and images have
+        it; handedness is kept. Of more persons than wanted those that move most stay, in their order. Windows in which
+        nothing was observed are left out.
+
+        Raises `DataError` naming the clip that cannot be used: fewer than 2 frames, nothing observed, other coordinates or
+        another unit than the clips before it (`on_error="skip"` leaves it out, and lists it in `skipped`); `LayoutError`
+        where joints cannot be converted; `RecipeError` for settings that cannot be.
+        """
+        _check(input)
+        kept, skipped = [], []
+        like: PoseSequence | None = None
+        for clip in clips:
+            try:
+                sequence = _canonical(clip, input, like)
+                kept.append((clip, _cut(clip, sequence, input)))
+                like = like or sequence
+            except DataError as error:
+                if on_error != "skip":
+                    raise
+                skipped.append(error)
+        if like is None:
+            raise DataError(f"none of {len(clips)} clips can be used" + (f"; the first one: {skipped[0]}" if skipped else ""))
+        return cls(input, kept, like.dims, skipped)
+
+    def __len__(self) -> int:
+        return len(self.clip_of)
+
+    @property
+    def channels(self) -> int:
+        """C of the batches: coordinates times streams."""
+        return self.dims * len(self.input.streams)
+
+    def batch(
+        self,
+        indices: Sequence[int] | Tensor,
+        *,
+        augment: PoseAugment | None = None,
+        generator: torch.Generator | None = None,
+        view: int = 0,
+        views: int = 1,
+        device: torch.device | str | None = None,
+    ) -> PoseBatch:
+        """The samples `indices`, prepared. Without `augment` nothing is random.
+
+        `view` of `views`, for averaging over several looks at a test sample: view 0 is the window as a whole. The others are,
+        for "resize", crops of nine tenths of it, evenly spread from its start to its end; for "segments", other
+        places within the segments, evenly spread; for "skip", later phases, evenly spread over a step.
+        """
+        if not 0 <= view < views:
+            raise RecipeError(f"view {view} is not one of {views} views (0..{views - 1})")
+        indices = torch.as_tensor(indices, dtype=torch.long)
+        times = self._times(indices, augment, generator, view, views)
+        x, mask = self._gather(self.clip_of[indices], times)
+        labels = self.labels[indices]
+        if device is not None:
+            x, labels = x.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+            mask = None if mask is None else mask.to(device, non_blocking=True)
+        x, mask = self._prepare(x, mask, None if self._torso is None else self._torso[indices], augment, generator)
+        x, mask = streams(x, mask, self.input.streams, self.layout.parents)
+        return PoseBatch(x.contiguous(), mask, labels)
+
+    def _times(self, indices: Tensor, augment: PoseAugment | None, generator, view: int, views: int) -> Tensor:
+        """(B, T) frames within the clip: whole for "segments" and "skip", in between for "resize"."""
+        wanted, starts, lengths = self.input, self.starts[indices], self.lengths[indices]
+        crop, warp = None, 0.0
+        if augment is not None:
+            if wanted.sampling == "skip" and (augment.crop < 1 or augment.warp):
+                raise RecipeError("augment.crop and augment.warp need input.sampling resize or segments; it is skip")
+            warp = augment.warp
+            if augment.crop < 1:
+                crop = sampling.random_crop(len(indices), augment.crop, generator)
+        if wanted.sampling == "skip":
+            return sampling.skip_frames(starts, lengths, wanted.frames, wanted.step, self.phases[indices] + view * wanted.step // views)
+        if wanted.sampling == "segments":
+            offset = (0.5 + view / views) % 1
+            return sampling.segment_frames(starts, lengths, wanted.frames, crop, warp, generator, augment is not None, offset)
+        if view:
+            begin = (1 - VIEW_SHARE) * ((view - 1) / (views - 2) if views > 2 else 0.5)
+            crop = tuple(torch.full((len(indices),), share, dtype=torch.float64) for share in (begin, VIEW_SHARE))
+        return sampling.resize_positions(starts, lengths, wanted.frames, crop, warp, generator)
+
+    def _gather(self, clips: Tensor, times: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Points (B, M, T, V, C) and mask at `times` (B, T), interpolated where these lie between frames."""
+        person = torch.arange(self.input.persons)[None, :, None]
+        frames = self._frames[clips][:, None]
+        there = person < self._persons[clips][:, None, None]
+
+        def rows(index: Tensor) -> tuple[Tensor, Tensor | None]:
+            row = self._first[clips][:, None, None] + person * frames[:, None] + index[:, None]
+            row = torch.where(there, row, 0)
+            points = self._points.index_select(0, row.flatten()).view(*row.shape, len(self.layout), self.dims)
+            mask = None if self._mask is None else self._mask.index_select(0, row.flatten()).view(*row.shape, len(self.layout))
+            return points, mask
+
+        if not times.is_floating_point():
+            x, mask = rows(times)
+        else:
+            low = times.long()
+            before, after = rows(low), rows(torch.minimum(low + 1, frames - 1))
+            complete = before[1] is None or bool(before[1].all() and after[1].all())
+            weight = (times - low)[:, None].expand(*before[0].shape[:3])
+            x, mask = sampling.blend(before[0], after[0], weight, *((None, None) if complete else (before[1], after[1])))
+        return x, None if mask is None or bool(mask.all()) else mask
+
+    def _prepare(
+        self, x: Tensor, mask: Tensor | None, torso: Tensor | None, augment: PoseAugment | None, generator
+    ) -> tuple[Tensor, Tensor | None]:
+        """Steps 2 and 3 of the module's order."""
+        root, pivot = self.layout.root, None
+        if self.input.center == "none" and (self.input.align or augment is not None):
+            pivot = pose.first_root(x, mask, root)[:, None, None, None]
+            x = pose.zero_unobserved(x - pivot, mask)
+        if self.input.align:
+            x = pose.align_view(x, mask, self.layout)
+        if self.input.center == "root":
+            x = pose.center_root(x, mask, root)
+        elif self.input.center == "first":
+            x = pose.center_first(x, mask, root)
+        if torso is not None:
+            size = torso.to(x)[:, None, None, None, None]
+            x, pivot = x / size, None if pivot is None else pivot / size
+        if augment is not None:
+            x, mask = self._changed(x, mask, augment, generator)
+        if pivot is not None:
+            x = pose.zero_unobserved(x + pivot, mask)
+        if augment is not None and augment.drop_joints:
+            x, mask = pose.drop_joints(x, mask, augment.drop_joints, generator)
+        if augment is not None and augment.drop_frames:
+            x, mask = pose.drop_frames(x, mask, augment.drop_frames, generator)
+        return x, mask
+
+    def _changed(self, x: Tensor, mask: Tensor | None, augment: PoseAugment, generator) -> tuple[Tensor, Tensor | None]:
+        """The random changes of geometry: turned, sized and sheared by one matrix a sample, then jitter and mirror."""
+        batch, drawn = len(x), []
+        if augment.rotate or augment.tilt:
+            drawn.append(pose.random_rotation(batch, self.dims, augment.rotate, augment.tilt, generator))
+        if augment.scale:
+            drawn.append(pose.random_scaling(batch, self.dims, augment.scale, generator))
+        if augment.shear:
+            drawn.append(pose.random_shear(batch, self.dims, augment.shear, generator))
+        if drawn:
+            x = pose.linear(x, reduce(lambda first, then: then @ first, drawn))
+        if augment.jitter:
+            x = pose.jitter(x, mask, augment.jitter, generator)
+        if augment.mirror:
+            which = sampling.uniform((batch,), generator) < augment.mirror
+            x, mask = pose.mirror(x, mask, self.layout.mirror, which)
+        return x, mask
+
+
+def _check(input: PoseInput) -> None:
+    for name, least in (("frames", 1), ("persons", 1), ("step", 1), ("window", 0), ("stride", 0)):
+        if getattr(input, name) < least:
+            raise RecipeError(f"input.{name} is {getattr(input, name)}; at least {least} is expected")
+    if input.window == 1:
+        raise RecipeError("input.window is 1; 0 (the whole clip) or at least 2 is expected")
+    for name, known in (("sampling", ("resize", "segments", "skip")), ("center", ("root", "first", "none"))):
+        if getattr(input, name) not in known:
+            raise RecipeError(unknown(f"input.{name}", getattr(input, name), known))
+    if not input.streams:
+        raise RecipeError(f"input.streams is empty; some of {', '.join(STREAMS)} are expected")
+    for stream in input.streams:
+        if stream not in STREAMS:
+            raise RecipeError(unknown("stream", stream, STREAMS))
+    if input.sampling == "skip" and (not input.phases or min(input.phases) < 0):
+        raise RecipeError(f"input.phases is {list(input.phases)}; first frames, 0 or later, are expected")
+
+
+def _canonical(clip: Clip, input: PoseInput, like: PoseSequence | None) -> PoseSequence:
+    """The clip's pose in the layout, unit and axes of all, checked against the clips before it; at most `persons` persons."""
+    sequence = clip.pose
+    if sequence.frames < 2:
+        raise DataError(f"clip {clip.id!r} has 1 frame; at least 2 are needed", clip.source)
+    try:
+        sequence = sequence.to_layout(input.layout)
+    except LayoutError as error:
+        raise LayoutError(f"clip {clip.id!r}: {error}") from error
+    if sequence.unit == "mm":
+        sequence = sequence.to_unit("m")
+    if like is not None and sequence.dims != like.dims:
+        raise DataError(f"clip {clip.id!r} has {sequence.dims}-D points; the clips before it have {like.dims}-D points", clip.source)
+    if like is not None and sequence.unit != like.unit and not input.scale:
+        raise DataError(
+            f"clip {clip.id!r} is in {sequence.unit}, the clips before it in {like.unit}; input.scale would make them alike", clip.source
+        )
+    if input.align and sequence.dims != 3:
+        raise DataError(f"clip {clip.id!r} has 2-D points; input.align needs 3-D points", clip.source)
+    seen = sequence.observed.any((1, 2))
+    if not seen.any():
+        raise DataError(f"clip {clip.id!r}: no joint is observed in any frame", clip.source)
+    people = np.flatnonzero(seen)
+    if len(people) > input.persons:
+        people = np.sort(people[np.argsort(-_movement(sequence)[people], kind="stable")[: input.persons]])
+    return sequence.select_persons(people) if len(people) < sequence.persons else sequence
+
+
+def _movement(sequence: PoseSequence) -> np.ndarray:
+    """(M,): spread of the joints about their mean place; frames without a joint count as none, so a passing ghost ranks low."""
+    seen = sequence.observed[..., None]
+    mean = sequence.points.sum(1, keepdims=True) / np.maximum(seen.sum(1, keepdims=True), 1)
+    return ((sequence.points - mean) ** 2 * seen).sum((1, 2, 3)) / sequence.frames
+
+
+def _axes(sequence: PoseSequence) -> np.ndarray:
+    """(C,) signs that bring the points to y up (3-D) or y down (2-D).
+
+    In 3-D x turns with y, a half turn about the line of sight: negating y alone would make left hands of right ones.
+    An image has its left and right whichever way its rows are counted.
+    """
+    if sequence.dims == 3:
+        return np.array([1, 1, 1] if sequence.y_axis == "up" else [-1, -1, 1], np.float32)
+    return np.array([1, 1] if sequence.y_axis == "down" else [1, -1], np.float32)
+
+
+def _cut(clip: Clip, sequence: PoseSequence, input: PoseInput) -> _Rows:
+    points = sequence.points * _axes(sequence)
+    persons, frames = points.shape[:2]
+    window = min(input.window, frames) if input.window else frames
+    phases = [0]
+    if input.sampling == "skip":
+        phases = [phase for phase in input.phases if phase < window - 1]
+        if not phases:
+            raise DataError(
+                f"clip {clip.id!r} has {frames} frames; more than {min(input.phases) + 1} are needed for input.phases", clip.source
+            )
+    shown = sequence.observed.any((0, 2))
+    samples, torso = [], []
+    whole = None
+    for start in window_starts(frames, input.window, input.stride):
+        part = slice(start, start + window)
+        if not shown[part].any():
+            continue
+        samples += [(start, window, phase) for phase in phases]
+        if input.scale:
+            length = _torso(sequence, part, get_layout(input.layout))
+            if np.isnan(length):
+                whole = _torso(sequence, slice(None), get_layout(input.layout)) if whole is None else whole
+                length = whole
+            if np.isnan(length):
+                raise DataError(f"clip {clip.id!r}: shoulders and hips are never observed together; input.scale needs them", clip.source)
+            torso += [length] * len(phases)
+    if not samples:
+        raise DataError(f"clip {clip.id!r}: no joint is observed within its windows of {window} frames", clip.source)
+    mask = None if sequence.mask is None or sequence.mask.all() else sequence.mask.reshape(persons * frames, -1)
+    return _Rows(points.reshape(persons * frames, *points.shape[2:]), mask, persons, frames, samples, torso)
+
+
+def _torso(sequence: PoseSequence, part: slice, layout: Layout) -> float:
+    mask = None if sequence.mask is None else torch.from_numpy(np.array(sequence.mask[None, :, part]))
+    return float(pose.torso_length(torch.from_numpy(np.array(sequence.points[None, :, part])), mask, layout))

@@ -1,0 +1,245 @@
+"""Geometry of skeleton batches: what each function promises, on random skeletons with and without unobserved joints."""
+
+import math
+
+import pytest
+import torch
+
+from kinema.errors import LayoutError, RecipeError
+from kinema.layout import LAYOUTS, custom_layout, get_layout
+from kinema.transforms import pose
+
+NTU = get_layout("ntu25")
+SEED = 3
+
+
+def generator(seed: int = SEED) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def skeletons(masked: bool = False, clips: int = 4, persons: int = 2, dims: int = 3):
+    """Random walks of random skeletons, all joints but the first clip's observed with probability .7 where `masked`."""
+    g = generator(0)
+    x = torch.randn(clips, persons, 1, len(NTU), dims, generator=g)
+    x = x + 0.1 * torch.randn(clips, persons, 9, len(NTU), dims, generator=g).cumsum(2)
+    if not masked:
+        return x, None
+    mask = torch.rand(x.shape[:4], generator=g) < 0.7
+    mask[0] = True
+    return pose.zero_unobserved(x, mask), mask
+
+
+def bone_lengths(x):
+    return (x - x[..., NTU.parents, :]).norm(dim=-1)
+
+
+def assert_unobserved_are_zero(x, mask):
+    assert not x[~mask].any()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("center", [pose.center_root, pose.center_first])
+def test_centring_makes_the_place_irrelevant(center, masked):
+    x, mask = skeletons(masked)
+    moved = pose.zero_unobserved(x + torch.tensor([3.0, -1.0, 2.0]), mask)
+    torch.testing.assert_close(center(moved, mask, NTU.root), center(x, mask, NTU.root), atol=1e-5, rtol=0)
+
+
+def test_centring_on_the_root_puts_each_persons_root_at_the_origin_in_every_frame():
+    x, _ = skeletons()
+    assert pose.center_root(x, None, NTU.root)[..., NTU.root, :].abs().max() == 0
+
+
+def test_centring_on_the_first_frame_keeps_distances_between_persons():
+    x, _ = skeletons()
+    centred = pose.center_first(x, None, NTU.root)
+    torch.testing.assert_close(centred[:, 0] - centred[:, 1], x[:, 0] - x[:, 1], atol=1e-6, rtol=0)
+    assert centred[:, 0, 0, NTU.root].abs().max() == 0
+
+
+def test_an_unobserved_root_is_taken_from_the_nearest_frame_or_else_from_the_other_joints():
+    x, _ = skeletons(clips=1, persons=2)
+    mask = torch.ones(x.shape[:4], dtype=torch.bool)
+    mask[0, 0, :4, NTU.root] = False
+    mask[0, 1, :, NTU.root] = False
+    x = pose.zero_unobserved(x, mask)
+    track = pose.root_track(x, mask, NTU.root)
+    assert torch.equal(track[0, 0, 0], x[0, 0, 4, NTU.root])
+    torch.testing.assert_close(track[0, 1], x[0, 1].sum(-2) / 24)
+
+
+def test_the_first_person_who_was_observed_is_the_centre():
+    x, _ = skeletons(clips=2)
+    mask = torch.ones(x.shape[:4], dtype=torch.bool)
+    mask[1, 0] = False
+    x = pose.zero_unobserved(x, mask)
+    assert torch.equal(pose.first_root(x, mask, NTU.root), torch.stack([x[0, 0, 0, NTU.root], x[1, 1, 0, NTU.root]]))
+
+
+def test_nearest_observed_prefers_the_earlier_of_two():
+    seen = torch.tensor([[0, 1, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0, 0]], dtype=torch.bool)
+    assert pose.nearest_observed(seen).tolist() == [[1, 1, 1, 1, 5, 5, 5], [0] * 7]
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_torso_length_scales_with_the_person_and_survives_missing_joints(dims):
+    x, _ = skeletons(dims=dims)
+    length = pose.torso_length(x, None, NTU)
+    torch.testing.assert_close(pose.torso_length(2.5 * x, None, NTU), 2.5 * length)
+    still = x[:, :, :1].expand_as(x)
+    mask = torch.ones(x.shape[:4], dtype=torch.bool)
+    mask[:, :, 2:5] = False
+    torch.testing.assert_close(pose.torso_length(pose.zero_unobserved(still, mask), mask, NTU), pose.torso_length(still, None, NTU))
+    assert pose.torso_length(torch.zeros_like(x), torch.zeros_like(mask), NTU).isnan().all()
+    assert pose.torso_length(torch.zeros_like(x), None, NTU).isnan().all()
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_layout_has_a_torso_and_a_facing(name):
+    layout = get_layout(name)
+    x = torch.randn(2, 1, 3, len(layout), 3, generator=generator())
+    assert pose.torso_length(x, None, layout).isfinite().all()
+    assert pose.view_rotation(x, None, layout).isfinite().all()
+
+
+def test_a_layout_without_hips_says_what_it_would_need():
+    layout = custom_layout(("neck", "head"), [("head", "neck")], root="neck", name="bust")
+    with pytest.raises(LayoutError, match="hips: left_hip and right_hip or hip_center"):
+        pose.torso_length(torch.zeros(1, 1, 2, 2, 3), None, layout)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_alignment_turns_about_the_vertical_until_the_shoulders_lie_along_x(masked):
+    x, mask = skeletons(masked)
+    aligned = pose.align_view(x, mask, NTU)
+    torch.testing.assert_close(aligned[..., 1], x[..., 1])
+    line = (aligned[..., NTU.index("right_shoulder"), :] - aligned[..., NTU.index("left_shoulder"), :])[0, 0, 0]
+    assert line[0] > 0 and abs(line[2]) < 1e-5
+    turned = pose.linear(x, pose.random_rotation(len(x), 3, rotate=180, generator=generator()))
+    torch.testing.assert_close(pose.align_view(turned, mask, NTU), aligned, atol=1e-4, rtol=0)
+
+
+def test_alignment_leaves_a_clip_without_shoulders_as_it_is():
+    x, _ = skeletons(clips=1)
+    mask = torch.ones(x.shape[:4], dtype=torch.bool)
+    mask[..., NTU.index("left_shoulder")] = False
+    x = pose.zero_unobserved(x, mask)
+    assert torch.equal(pose.align_view(x, mask, NTU), x)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_mirroring_twice_is_the_identity_and_leaves_y_alone(dims):
+    x, mask = skeletons(masked=True, dims=dims)
+    once, once_mask = pose.mirror(x, mask, NTU.mirror)
+    twice, twice_mask = pose.mirror(once, once_mask, NTU.mirror)
+    assert torch.equal(twice, x) and torch.equal(twice_mask, mask)
+    left, right = NTU.index("left_hand"), NTU.index("right_hand")
+    assert torch.equal(once[..., left, 1:], x[..., right, 1:]) and torch.equal(once[..., left, 0], -x[..., right, 0])
+    assert torch.equal(once_mask[..., left], mask[..., right])
+    assert_unobserved_are_zero(once, once_mask)
+
+
+def test_mirroring_some_clips_leaves_the_others():
+    x, mask = skeletons(masked=True)
+    which = torch.tensor([True, False, False, True])
+    some, some_mask = pose.mirror(x, mask, NTU.mirror, which)
+    every, every_mask = pose.mirror(x, mask, NTU.mirror)
+    assert torch.equal(some[which], every[which]) and torch.equal(some[~which], x[~which])
+    assert torch.equal(some_mask[which], every_mask[which]) and torch.equal(some_mask[~which], mask[~which])
+
+
+@pytest.mark.parametrize(("dims", "rotate", "tilt"), [(3, 40, 0), (3, 0, 15), (3, 40, 15), (2, 0, 20)])
+def test_rotation_keeps_bone_lengths_and_turns_every_clip_its_own_way(dims, rotate, tilt):
+    x, _ = skeletons(dims=dims)
+    matrix = pose.random_rotation(len(x), dims, rotate, tilt, generator())
+    turned = pose.linear(x, matrix)
+    torch.testing.assert_close(bone_lengths(turned), bone_lengths(x))
+    torch.testing.assert_close(torch.linalg.det(matrix), torch.ones(len(x), dtype=torch.float64))
+    assert not torch.allclose(matrix[0], matrix[1])
+
+
+def test_rotation_about_the_vertical_keeps_heights_and_its_limit():
+    matrix = pose.random_rotation(1000, 3, rotate=30, generator=generator())
+    angles = torch.rad2deg(torch.atan2(matrix[:, 0, 2], matrix[:, 0, 0]))
+    assert 29 < angles.abs().max() <= 30 and abs(angles.mean()) < 2
+    assert torch.equal(matrix[:, 1], torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64).expand(1000, 3))
+
+
+def test_flat_points_cannot_turn_about_the_vertical():
+    with pytest.raises(RecipeError, match="3-D points"):
+        pose.random_rotation(2, 2, rotate=10)
+    with pytest.raises(RecipeError, match="3-D points"):
+        pose.view_rotation(torch.zeros(1, 1, 2, 25, 2), None, NTU)
+
+
+def test_the_smallest_rotation_takes_a_direction_to_another():
+    g = torch.randn(50, 3, generator=generator(), dtype=torch.float64)
+    goal = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    source = torch.cat([g, goal[None], -goal[None], torch.zeros(1, 3, dtype=torch.float64)])
+    matrix = pose.rotation_onto(source, (0.0, 0.0, 1.0))
+    unit = source[:-1] / source[:-1].norm(dim=-1, keepdim=True)
+    torch.testing.assert_close((matrix[:-1] @ unit.unsqueeze(-1)).squeeze(-1), goal.expand(52, 3))
+    torch.testing.assert_close(torch.linalg.det(matrix), torch.ones(53, dtype=torch.float64))
+    torch.testing.assert_close(matrix[-1], torch.eye(3, dtype=torch.float64))
+    angle = torch.arccos(unit[:50, 2])
+    trace = matrix[:50].diagonal(dim1=1, dim2=2).sum(-1)
+    torch.testing.assert_close(trace, 1 + 2 * angle.cos())  # the angle of the rotation is the angle between the two
+
+
+def test_scaling_and_shear_stay_within_their_limits():
+    scaling = pose.random_scaling(500, 3, 0.2, generator())
+    assert ((scaling[:, 0, 0] >= 0.8) & (scaling[:, 0, 0] <= 1.2)).all() and scaling[:, 0, 1].abs().max() == 0
+    assert torch.equal(scaling[:, 0, 0], scaling[:, 2, 2])
+    shear = pose.random_shear(500, 2, 0.3, generator())
+    assert torch.equal(shear.diagonal(dim1=1, dim2=2), torch.ones(500, 2, dtype=torch.float64))
+    assert 0.29 < shear[:, 0, 1].abs().max() <= 0.3
+
+
+RANDOM = {
+    "jitter": lambda x, mask, g: (pose.jitter(x, mask, 0.05, g), mask),
+    "drop_joints": lambda x, mask, g: pose.drop_joints(x, mask, 0.3, g),
+    "drop_frames": lambda x, mask, g: pose.drop_frames(x, mask, 0.3, g),
+    "rotation": lambda x, mask, g: (pose.linear(x, pose.random_rotation(len(x), 3, 30, 10, g)), mask),
+    "scaling": lambda x, mask, g: (pose.linear(x, pose.random_scaling(len(x), 3, 0.3, g)), mask),
+    "shear": lambda x, mask, g: (pose.linear(x, pose.random_shear(len(x), 3, 0.3, g)), mask),
+    "mixup": lambda x, mask, g: pose.mixup(x, mask, torch.eye(len(x)), 1.0, g)[:2],
+}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", RANDOM)
+def test_the_same_seed_gives_the_same_result_and_another_seed_another(name, masked):
+    x, mask = skeletons(masked)
+    one, two, other = (RANDOM[name](x.clone(), mask, generator(seed))[0] for seed in (1, 1, 2))
+    assert torch.equal(one, two) and not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_unobserved_joints_stay_zero(name):
+    x, mask = skeletons(masked=True)
+    assert_unobserved_are_zero(*RANDOM[name](x, mask, generator()))
+
+
+def test_dropping_masks_about_the_share_that_was_asked_for():
+    x, _ = skeletons(clips=200)
+    _, joints = pose.drop_joints(x, None, 0.25, generator())
+    _, frames = pose.drop_frames(x, None, 0.25, generator())
+    assert abs(joints[:, 0, 0].float().mean() - 0.75) < 0.03 and torch.equal(joints[:, 0, 0], joints[:, 1, 5])
+    assert abs(frames[:, 0, :, 0].float().mean() - 0.75) < 0.04 and torch.equal(frames[:, 0, :, 0], frames[:, 1, :, 7])
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_mixup_targets_sum_to_one_and_the_clip_itself_prevails(masked):
+    x, mask = skeletons(masked)
+    mixed, _, targets = pose.mixup(x, mask, torch.eye(4), 0.4, generator())
+    torch.testing.assert_close(targets.sum(1), torch.ones(4))
+    assert (targets.diagonal() >= 0.5).all() and mixed.dtype == x.dtype
+
+
+def test_mixup_takes_a_joint_from_the_only_clip_that_observed_it():
+    x = torch.tensor([1.0, 3.0]).view(2, 1, 1, 1, 1).expand(2, 1, 1, 2, 1).clone()
+    mask = torch.tensor([[True, True], [True, False]]).view(2, 1, 1, 2)
+    seed = next(seed for seed in range(99) if pose.mixup(x, mask, torch.eye(2), 1.0, generator(seed))[2][0, 1] > 0)
+    mixed, observed, targets = pose.mixup(pose.zero_unobserved(x, mask), mask, torch.eye(2), 1.0, generator(seed))
+    assert observed.all() and mixed[1, 0, 0, 1, 0] == 1
+    assert math.isclose(mixed[0, 0, 0, 0, 0].item(), 1 + 2 * targets[0, 1].item(), rel_tol=1e-6)
