@@ -253,6 +253,13 @@ def test_the_report_is_json_and_text_with_as_many_cases_as_wanted():
     assert "cross-subject: 8 of 9 test clips have a counterpart in training" in report.to_text()
 
 
+def test_of_many_folds_those_that_share_nothing_are_one_line():
+    clips = [clip(f"c{i}", points(i), str(i)) for i in range(20)] + [clip("copy", points(3), "20")]
+    text = audit(Dataset("made", tuple(clips), ("a",), {"loso": leave_one_out("loso", "")})).to_text()
+    assert "loso / 3 " in text and "loso / 20" in text and "loso / 4" not in text
+    assert "loso, 19 splits" in text
+
+
 def test_clean_test_clips_have_no_copy_in_training_or_validation():
     x, y = points(1), points(2)
     data = dataset(clip("x", x), clip("x2", x, "2"), clip("x3", x, "2"), clip("y", y, "2"), clip("y2", y, "2"), clip("z", points(3), "3"))

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import groupby
 
 TIED = ("copies", "shared-frames", "contained", "common-frames")
+FOLDS = 10  # of a protocol with more splits, those in which nothing is shared are told in one line
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,16 @@ class AuditReport:
 
     def _splits_table(self) -> list[str]:
         rows = [("protocol / split", "train", "test", "copied", "sharing", "clean")]
-        for one in self.splits:
-            name = one.protocol if one.split == one.protocol else f"{one.protocol} / {one.split}"
-            rows.append((name, *map(str, (one.train, one.test, one.copied, one.sharing, one.test - one.copied))))
+        for protocol, group in groupby(self.splits, key=lambda one: one.protocol):
+            splits = list(group)
+            quiet = [one for one in splits if not one.sharing] if len(splits) > FOLDS else []
+            for one in splits:
+                if one not in quiet:
+                    name = protocol if one.split == protocol else f"{protocol} / {one.split}"
+                    rows.append((name, *map(str, (one.train, one.test, one.copied, one.sharing, one.test - one.copied))))
+            if quiet:
+                tested = str(sum(one.test for one in quiet))
+                rows.append((f"{protocol}, {len(quiet)} splits", "", tested, "0", "0", tested))
         width = max(len(row[0]) for row in rows)
         table = [f"{row[0]:<{width}}" + "".join(f"{cell:>9}" for cell in row[1:]) for row in rows]
         legend = "copied: test clips with an exact copy in training; sharing: with any frame in training; clean: test clips without copy"
@@ -114,17 +122,19 @@ class AuditReport:
 def _touch_lines(finding: Finding) -> list[str]:
     """A line a protocol: its one split, or all of them together. A training clip is in many splits, so the most are told."""
     tied = finding.kind in TIED
-    seen, again = ("have a counterpart in training", "are repeated within training") if tied else ("concerned", "concerned")
+    seen, again = (" have a counterpart in training", " are repeated") if tied else ("", "")
     lines = []
     for protocol, group in groupby(finding.touches, key=lambda touch: touch.protocol):
         touches = list(group)
         one = touches[0]
         test, of_test, train = sum(t.test for t in touches), sum(t.of_test for t in touches), max(t.train for t in touches)
         if len(touches) > 1:
-            lines.append(f"    {protocol}, {len(touches)} splits: {test} of {of_test} clips {seen}, up to {train} a split {again}")
+            lines.append(
+                f"    {protocol}, {len(touches)} splits: {test} of {of_test} test clips{seen}; up to {train} training clips a split{again}"
+            )
             continue
         where = protocol if one.split == protocol else f"{protocol} / {one.split}"
-        lines.append(f"    {where}: {test} of {of_test} test clips {seen}, {train} of {one.of_train} training clips {again}")
+        lines.append(f"    {where}: {test} of {of_test} test clips{seen}; {train} of {one.of_train} training clips{again}")
     return lines
 
 

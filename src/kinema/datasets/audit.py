@@ -5,12 +5,7 @@ Each finding says which protocols it touches and how many of their clips. Nothin
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-
-from kinema.clip import Clip, InertialSequence, Lazy
+from kinema.clip import InertialSequence, Modality
 from kinema.datasets._audit_checks import (
     Link,
     Named,
@@ -25,6 +20,7 @@ from kinema.datasets._audit_checks import (
 )
 from kinema.datasets._audit_report import AuditReport, Finding, Item, SplitAudit, Touch
 from kinema.datasets._content import Content, content_of, copies
+from kinema.datasets._each import each
 from kinema.datasets.base import Dataset, Split
 from kinema.errors import DataError, ProtocolError
 
@@ -50,8 +46,14 @@ def audit(dataset: Dataset, protocol: str | None = None, *, depth: bool = False,
         clips = [clip for clip in dataset.clips if clip.has(modality)]
         if not clips:
             continue
-        contents, signals, failed = _read(clips, modality, progress)
-        unreadable += failed
+        contents, signals = {}, {}
+        for clip, seen in each(clips, modality, _look, progress):
+            if isinstance(seen, DataError):
+                unreadable.append(Item((clip.id,), str(seen)))
+                continue
+            contents[clip.id], signal = seen
+            if signal is not None:
+                signals[clip.id] = signal
         read[modality] = len(contents)
         found, copied, sharing = check_copies(contents, {clip.id: clip.label for clip in clips}, modality, splits)
         by_copy += copied
@@ -93,34 +95,6 @@ def _splits(dataset: Dataset, protocol: str | None) -> tuple[Named, dict[str, st
     return splits, unfilled
 
 
-def _read(clips: Sequence[Clip], modality: str, progress: bool) -> tuple[dict[str, Content], dict[str, InertialSequence], list[Item]]:
-    """The content of each clip, the signals where it is inertial (they are small), and what could not be read."""
-    lazy = any(isinstance(clip.modalities[modality], Lazy) for clip in clips)
-    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1)) if lazy else None  # reading and hashing let other threads run
-    contents, signals, failed = {}, {}, []
-    try:
-        results: Iterable = (pool.map if pool else map)(partial(_look, modality), clips)
-        if progress:
-            from rich.console import Console
-            from rich.progress import track
-
-            results = track(results, f"reading {modality}", len(clips), console=Console(stderr=True), transient=True)
-        for clip, result in zip(clips, results, strict=True):
-            if isinstance(result, DataError):
-                failed.append(Item((clip.id,), str(result)))
-                continue
-            contents[clip.id] = result[0]
-            if isinstance(result[1], InertialSequence):
-                signals[clip.id] = result[1]
-    finally:
-        if pool:
-            pool.shutdown(cancel_futures=True)
-    return contents, signals, failed
-
-
-def _look(modality: str, clip: Clip) -> tuple[Content, InertialSequence | None] | DataError:
-    try:
-        value = clip.modality(modality)
-    except DataError as error:
-        return error
+def _look(value: Modality) -> tuple[Content, InertialSequence | None]:
+    """The content, and the signals themselves where they are inertial: those are small and looked at together."""
     return content_of(value), value if isinstance(value, InertialSequence) else None
