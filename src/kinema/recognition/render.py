@@ -1,0 +1,220 @@
+"""Pictures of skeleton sequences with their labels: a strip of moments (PNG) or the movement itself (GIF, MP4)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kinema.clip import PoseSequence
+from kinema.errors import DataError, KinemaError
+from kinema.recognition._drawing import FAINT, Camera, Canvas, draw_labels, draw_skeletons
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SUFFIXES = (".png", ".gif", ".mp4")
+_GAP, _HEAD = 12, 30
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A sequence and what stands beside it: a title, the most probable labels with their probabilities (0..1), the true label."""
+
+    pose: PoseSequence
+    title: str = ""
+    top: tuple[tuple[str, float], ...] = ()
+    truth: str | None = None
+
+
+def render(
+    pose: PoseSequence,
+    path: str | Path,
+    *,
+    title: str = "",
+    top: Sequence[tuple[str, float]] = (),
+    truth: str | None = None,
+    size: tuple[int, int] | None = None,
+    fps: float | None = None,
+) -> Path:
+    """Draw a 2-D or 3-D sequence into a file, the kind of which its suffix tells: `.png`, `.gif` or `.mp4` (H.264).
+
+    A PNG shows several moments in a row. 3-D is seen from slightly above; left and right limbs differ in colour, joints
+    that were not observed are not drawn. `top`: the most probable labels with their probabilities, drawn as bars (five at
+    most). `size`: (width, height) in pixels. `fps`: frames per second of a GIF (default 15 at most) or MP4 (default 30 at
+    most), at the speed of the recording in either case. The file appears whole or not at all.
+
+    Raises `KinemaError` for another suffix or a place that cannot be written.
+    """
+    return render_scenes([Scene(pose, title, tuple(top), truth)], path, columns=1, size=size, fps=fps)
+
+
+def render_scenes(
+    scenes: Sequence[Scene],
+    path: str | Path,
+    *,
+    columns: int = 1,
+    size: tuple[int, int] | None = None,
+    fps: float | None = None,
+) -> Path:
+    """Like `render`, for several sequences in one picture, `columns` beside each other; `size` is that of one of them.
+
+    Shorter sequences wait at their last frame in an animation.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise DataError(f"pictures are written as {', '.join(SUFFIXES)}; {path.suffix or 'no suffix'!r} is none of them", path)
+    if not scenes:
+        raise KinemaError("there is no sequence to draw")
+    if fps is not None and not (math.isfinite(fps) and 0 < fps <= 120):
+        raise KinemaError(f"fps is {fps}; a number in 0..120 is expected")
+    still = path.suffix.lower() == ".png"
+    size = size or _natural_size(scenes, still)
+    if min(size) < 32 or max(size) > 8192:
+        raise KinemaError(f"size is {size[0]} x {size[1]} pixels; 32 to 8192 are expected")
+    views = [_View(scene, size, still) for scene in scenes]
+    columns = max(1, min(columns, len(scenes)))
+    write = {".png": _write_png, ".gif": _write_gif, ".mp4": _write_mp4}[path.suffix.lower()]
+    try:
+        _write_whole(path, lambda target: write(views, columns, target, fps))
+    except OSError as error:
+        raise DataError(f"cannot be written: {error.strerror or error}", path) from error
+    return path
+
+
+def _natural_size(scenes: Sequence[Scene], still: bool) -> tuple[int, int]:
+    labels = any(scene.top or scene.truth is not None for scene in scenes)
+    if still:
+        return (1200, 280) if labels else (960, 280)
+    return (640, 400) if labels else (400, 400)
+
+
+class _View:
+    """Where things are in the picture of one scene: title, panels of moments, labels."""
+
+    def __init__(self, scene: Scene, size: tuple[int, int], still: bool):
+        self.scene, (self.width, self.height) = scene, size
+        self.top = tuple(scene.top)[:5]
+        self.camera = Camera(scene.pose)
+        self.seconds = _seconds(scene.pose)
+        labels = bool(self.top or scene.truth is not None)
+        self.label_width = min(0.42 * self.width, 270) if labels else 0
+        self.upper = _HEAD if scene.title else _GAP
+        room = self.width - 2 * _GAP - (self.label_width + 2 * _GAP if labels else 0)
+        panels = max(1, round(room / (0.72 * (self.height - self.upper)))) if still else 1
+        self.panels = min(panels, scene.pose.frames)
+        self.panel_width = (room - (self.panels - 1) * _GAP / 2) / self.panels
+
+    def draw(self, frames: Sequence[int]) -> Image:
+        canvas, scene = Canvas(self.width, self.height), self.scene
+        if scene.title:
+            canvas.text(_GAP, _HEAD / 2 + 1, scene.title, 14, bold=True, room=self.width - 2 * _GAP)
+        bottom = self.height - _GAP
+        for panel, frame in enumerate(frames):
+            left = _GAP + panel * (self.panel_width + _GAP / 2)
+            draw_skeletons(canvas, scene.pose, self.camera, frame, (left, self.upper, left + self.panel_width, bottom))
+            canvas.text(left + 7, self.upper + 11, f"{self.seconds[frame]:.1f} s", 10, FAINT, room=self.panel_width - 10)
+        if self.label_width:
+            left = self.width - _GAP - self.label_width
+            draw_labels(canvas, (left, self.upper, self.width - _GAP, bottom), self.top, scene.truth)
+        return canvas.finished()
+
+
+def _seconds(pose: PoseSequence) -> np.ndarray:
+    return np.arange(pose.frames) / pose.fps if pose.times is None else pose.times - pose.times[0]
+
+
+def _moments(pose: PoseSequence, count: int) -> list[int]:
+    """Frames that divide the movement, rather than the time, into equal parts, so that few show the person at rest."""
+    both = pose.observed[:, 1:] & pose.observed[:, :-1]
+    steps = np.linalg.norm(np.diff(pose.points, axis=1), axis=-1) * both
+    steps = steps.sum((0, 2)) / np.maximum(both.sum((0, 2)), 1)
+    steps = np.concatenate([[0.0], steps + 0.25 * steps.mean() + 1e-9])
+    travelled = np.cumsum(steps)
+    return [int(i) for i in np.searchsorted(travelled, (np.arange(count) + 0.5) / count * travelled[-1]).clip(0, pose.frames - 1)]
+
+
+def _sheet(pictures: Sequence[Image], columns: int) -> Image:
+    from PIL import Image
+
+    width, height = pictures[0].size
+    rows = math.ceil(len(pictures) / columns)
+    sheet = Image.new("RGB", (width * columns, height * rows), "white")
+    for index, picture in enumerate(pictures):
+        sheet.paste(picture, (index % columns * width, index // columns * height))
+    return sheet
+
+
+def _animation(views: Sequence[_View], columns: int, fps: float) -> Iterator[Image]:
+    """Pictures at a constant rate; each shows the frame that was current at its time."""
+    shown: list[tuple[int, Image] | None] = [None] * len(views)
+    for tick in range(max(1, round(max(view.seconds[-1] for view in views) * fps) + 1)):
+        for index, view in enumerate(views):
+            frame = max(int(np.searchsorted(view.seconds, tick / fps + 1e-6, side="right")) - 1, 0)
+            if shown[index] is None or shown[index][0] != frame:
+                shown[index] = frame, view.draw([frame])
+        yield _sheet([picture for _, picture in shown], columns)
+
+
+def _rate(views: Sequence[_View], fps: float | None, most: float) -> float:
+    return fps or min(most, max(view.scene.pose.fps for view in views))
+
+
+def _write_png(views: Sequence[_View], columns: int, target: Path, fps: float | None) -> None:
+    pictures = [view.draw(_moments(view.scene.pose, view.panels)) for view in views]
+    _sheet(pictures, columns).save(target, format="PNG", optimize=True)
+
+
+def _write_gif(views: Sequence[_View], columns: int, target: Path, fps: float | None) -> None:
+    """A GIF counts in hundredths of a second, and viewers slow down anything below two."""
+    from PIL import Image
+
+    delay = max(2, round(100 / _rate(views, fps, 15)))
+    pictures = _animation(views, columns, 100 / delay)
+    first = next(pictures)
+    palette = first.quantize(255, dither=Image.Dither.NONE)
+    rest = (picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures)
+    palette.save(target, format="GIF", save_all=True, append_images=rest, duration=10 * delay, loop=0)
+
+
+def _write_mp4(views: Sequence[_View], columns: int, target: Path, fps: float | None) -> None:
+    import av
+
+    rate = Fraction(_rate(views, fps, 30)).limit_denominator(1000)
+    try:
+        with av.open(str(target), "w", format="mp4", options={"movflags": "faststart"}) as container:
+            stream = container.add_stream("libx264", rate=rate, options={"crf": "20"})
+            stream.pix_fmt = "yuv420p"
+            pictures = _animation(views, columns, float(rate))
+            picture = next(pictures)
+            # 4:2:0 has one colour sample for two pixels each way, so both sides must be even
+            stream.width, stream.height = picture.width & ~1, picture.height & ~1
+            for picture in itertools.chain([picture], pictures):
+                whole = picture.crop((0, 0, stream.width, stream.height))
+                container.mux(stream.encode(av.VideoFrame.from_image(whole)))
+            container.mux(stream.encode())
+    except av.codec.codec.UnknownCodecError as error:
+        raise KinemaError("this PyAV has no H.264 encoder (libx264); write a .gif or .png instead") from error
+
+
+def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Write beside the target, then rename: a failure leaves nothing, or the older file, behind."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    try:
+        write(Path(name))
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
