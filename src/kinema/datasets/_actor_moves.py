@@ -106,7 +106,13 @@ def _arm_curl(repeat: int) -> Move:
 
 def _tennis_serve(repeat: int) -> Move:
     left = (0.16, 20, 60, 30, -15), (0.25, 80, -4, 112, -40), (0.34, 115, -8, 136, -70), (0.44, 45, 20, 80, -60)
-    right = (0.22, 28, 135, 50, 60), (0.32, 42, 140, 118, 105), (0.41, 100, 105, 146, -150), (0.5, 126, 30, 140, -30), (0.58, 108, 2, 108, -16)
+    right = (
+        (0.22, 28, 135, 50, 60),
+        (0.32, 42, 140, 118, 105),
+        (0.41, 100, 105, 146, -150),
+        (0.5, 126, 30, 140, -30),
+        (0.58, 108, 2, 108, -16),
+    )
     body = (0.16, {"twist": 0, "lean": 0}), (0.36, {"twist": -22, "lean": -5}), (0.54, {"twist": 14, "lean": 10})
     body = (*body, (0.72, {"twist": 8, "lean": 6}), (0.92, {"twist": 0, "lean": 0}))
     right = (*right, (0.67, 78, 8, 84, -16), (0.8, 38, 50, 48, -10), (0.92, 14, 110, 20, 10))
@@ -140,7 +146,15 @@ def _steps(count: int, start: float, stop: float, lift: float, stride: float, ba
         keys.append(
             (
                 middle,
-                {f"{side}_lift": lift, f"{other}_lift": 0, f"{side}_step": stride, f"{other}_step": back, "aside": 0.03 * sway, "twist": 7 * sway, "drop": 0.0},
+                {
+                    f"{side}_lift": lift,
+                    f"{other}_lift": 0,
+                    f"{side}_step": stride,
+                    f"{other}_step": back,
+                    "aside": 0.03 * sway,
+                    "twist": 7 * sway,
+                    "drop": 0.0,
+                },
             )
         )
     return (*keys, (stop, keys[0][1]))

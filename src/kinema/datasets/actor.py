@@ -16,40 +16,104 @@ import numpy as np
 from kinema.clip import Clip, Lazy, PoseSequence
 from kinema.datasets._actor_body import SIDES, Body, direction, pose
 from kinema.datasets._actor_moves import MOVES, ArmKey, Move
-from kinema.datasets.base import Dataset, DatasetInfo
+from kinema.datasets.base import Dataset, DatasetInfo, OnError
+from kinema.datasets.protocols import by_values, leave_one_out
+from kinema.datasets.utd_mhad import CLASSES
+from kinema.errors import DataError, unknown
 
-FPS = 30.0
-VIEWS = {"front": 0.0, "left": 18.0, "right": -18.0}
-_BODY_NAMES = ("lean", "tilt", "turn", "twist", "ahead", "aside", "drop") + tuple(
-    f"{side}_{part}" for side in SIDES for part in ("step", "lift", "out")
+INFO = DatasetInfo(
+    "actor",
+    "synthetic: a procedural actor performs 21 of UTD-MHAD's actions; nothing of it was recorded",
+    ("pose",),
+    len(CLASSES),
+    form="made from a seed; needs no folder",
+    generated=True,
 )
+FPS = 30.0
+VIEWS = {"front": 0.0, "left": 18.0, "right": -18.0}  # degrees by which the person is turned to their left
+_FOOT_NAMES = [f"{side}_{part}" for side in SIDES for part in ("step", "lift", "out")]
+_BODY_NAMES = ("lean", "tilt", "turn", "twist", "ahead", "aside", "drop", *_FOOT_NAMES)
 _ANGLES = frozenset(("lean", "tilt", "turn", "twist"))
+
+
+def read(
+    root: object = None,
+    *,
+    on_error: OnError = "raise",
+    cache: bool = True,
+    people: int = 8,
+    trials: int = 1,
+    views: Sequence[str] = tuple(VIEWS),
+    actions: Sequence[str] = tuple(MOVES),
+    seed: int = 0,
+) -> Dataset:
+    """Synthetic clips of every action by `people` persons, `trials` times, from every view; each is made when it is asked for.
+
+    Labels index UTD-MHAD's 27 classes, of which 21 can be performed. Nothing is read, so `root`, `on_error` and `cache` change
+    nothing. The same `seed` gives the same clips; persons, trials and views are numbered, so more of them leave the others as
+    they are. Raises `DataError` for an action or view that there is not.
+    """
+    for kind, asked, known in (("action", actions, MOVES), ("view", views, VIEWS)):
+        for name in asked:
+            if name not in known:
+                raise DataError(unknown(f"{kind} of the actor", name, known))
+    if people < 1 or trials < 1:
+        raise DataError(f"{people} people and {trials} trials are asked for; at least one of each is expected")
+    clips = [
+        Clip(
+            f"a{CLASSES.index(action) + 1}_s{who}_t{trial}_{view}",
+            {"pose": Lazy(partial(perform, action, str(who), view, trial, seed))},
+            CLASSES.index(action),
+            subject=str(who),
+            view=view,
+        )
+        for action in actions
+        for who in range(1, people + 1)
+        for trial in range(1, trials + 1)
+        for view in views
+    ]
+    protocols = (
+        by_values(
+            "cross-subject", "persons with odd numbers train, with even numbers test", "subject", [str(i) for i in range(1, people + 1, 2)]
+        ),
+        by_values(
+            "cross-view", "persons who face the camera or are turned to the left train, to the right test", "view", ("front", "left")
+        ),
+        leave_one_out("leave-one-subject-out", "each person tests once, the others train"),
+    )
+    return Dataset(INFO.name, tuple(clips), CLASSES, {protocol.name: protocol for protocol in protocols})
 
 
 @dataclass(frozen=True)
 class Person:
-    """A body and how it moves: `tempo` (1 is average), `reach` (how far the arms go), `habit` (degrees off the key poses), `posture` (lean)."""
+    """A body and how it moves: `tempo` and `reach` of the arms (1 is average), `habit` (degrees off the key poses), `posture` (lean)."""
 
+    name: str
+    seed: int
     body: Body
     tempo: float
     reach: float
     habit: float
     posture: float
-    seed: int
 
 
 @lru_cache(maxsize=64)
 def person(name: str, seed: int = 0) -> Person:
     rng = _rng(seed, "person", name)
     body = Body().varied(float(np.clip(rng.normal(1, 0.06), 0.88, 1.14)), rng)
-    return Person(body, float(rng.uniform(0.9, 1.12)), float(rng.uniform(0.94, 1.06)), 4.0, float(rng.normal(-2, 1.5)), seed)
+    return Person(name, seed, body, rng.uniform(0.9, 1.12), rng.uniform(0.94, 1.06), 4.0, rng.normal(-2, 1.5))
 
 
 def perform(action: str, who: str = "1", view: str = "front", trial: int = 1, seed: int = 0, noise: float = 1.0) -> PoseSequence:
     """One performance as a depth sensor would report it: layout "utd-mhad", metres in camera coordinates, 30 frames a second.
 
-    The same arguments give the same numbers. `noise`: multiple of a Kinect's usual noise.
+    The same arguments give the same numbers; another view or noise shows the same movement. `noise`: multiple of what is
+    usual. Raises `DataError` for an unknown action or view.
     """
+    if action not in MOVES:
+        raise DataError(unknown("action of the actor", action, MOVES))
+    if view not in VIEWS:
+        raise DataError(unknown("view of the actor", view, VIEWS))
     actor = person(who, seed)
     rng = _rng(seed, action, who, str(trial))
     move = MOVES[action](int(rng.integers(1, 3)))
@@ -70,7 +134,7 @@ def _tween(times: Sequence[float], values: np.ndarray, frames: int) -> np.ndarra
 
 
 def _arms(move: Move, actor: Person, action: str, frames: int, rng: np.random.Generator) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    style = _rng(actor.seed, "style", action, str(actor.body.upper_arm))
+    style = _rng(actor.seed, "style", action, actor.name)
     arms = {}
     for name, side in SIDES.items():
         keys: tuple[ArmKey, ...] = move.left if name == "left" else move.right

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 from kinema.clip import Clip
@@ -98,7 +99,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What a reader's module says about its data set, as its module-level `INFO`."""
+    """What a reader's module says about its data set, as its module-level `INFO`. `generated`: it makes its clips and needs no folder."""
 
     name: str
     title: str
@@ -106,10 +107,11 @@ class DatasetInfo:
     classes: int | None
     url: str = ""
     form: str = ""
+    generated: bool = False
 
 
 def dataset_modules() -> dict[str, str]:
-    """Data set name -> module. Every module of this package that does not start with `_` and is not `base`, `protocols` or `audit` is one."""
+    """Data set name -> module: every module of this package but `base`, `protocols`, `audit` and those that start with `_`."""
     import kinema.datasets as package
 
     tools = {"base", "protocols", "audit"}
@@ -121,27 +123,38 @@ def dataset_infos() -> list[DatasetInfo]:
     return [importlib.import_module(module).INFO for module in dataset_modules().values()]
 
 
-def dataset_root(name: str, root: str | Path | None = None) -> Path:
-    """The folder of a data set: `root`, or the folder of that name under $KINEMA_DATA; `DataError` where neither is given."""
-    if name not in dataset_modules():
-        raise DataError(unknown("data set", name, dataset_modules()))
+def _module(name: str) -> ModuleType:
+    modules = dataset_modules()
+    if name not in modules:
+        raise DataError(unknown("data set", name, modules))
+    return importlib.import_module(modules[name])
+
+
+def dataset_root(name: str, root: str | Path | None = None) -> Path | None:
+    """The folder of a data set: `root`, or the folder of that name under $KINEMA_DATA; `DataError` where neither is given.
+
+    None for a data set that needs no folder.
+    """
+    info = _module(name).INFO
     if root is not None:
         return Path(root).expanduser()
+    if info.generated:
+        return None
     base = os.environ.get("KINEMA_DATA")
     if not base:
         raise DataError(f"where is data set {name!r}? Give --data.root DIR, or set KINEMA_DATA to the folder that holds {name}/")
     return Path(base).expanduser() / name
 
 
-def read_dataset(name: str, root: str | Path, *, on_error: OnError = "raise", cache: bool = True, **options) -> Dataset:
-    """Read a data set by name from its folder (or file). With `on_error="skip"` clips that cannot be read are left out and listed in `skipped`.
+def read_dataset(name: str, root: str | Path | None, *, on_error: OnError = "raise", cache: bool = True, **options) -> Dataset:
+    """Read a data set by name from its folder (or file); `root` is None for one that needs no folder.
 
-    `cache=False` reads every file anew. Further options are the reader's own.
+    With `on_error="skip"` clips that cannot be read are left out and listed in `skipped`. `cache=False` reads every file anew.
+    Further options are the reader's own.
     """
-    modules = dataset_modules()
-    if name not in modules:
-        raise DataError(unknown("data set", name, modules))
-    root = Path(root).expanduser()
-    if not root.exists():
-        raise DataError("no such file or folder", root)
-    return importlib.import_module(modules[name]).read(root, on_error=on_error, cache=cache, **options)
+    module = _module(name)
+    if root is not None or not module.INFO.generated:
+        root = dataset_root(name, root)
+        if not root.exists():
+            raise DataError("no such file or folder", root)
+    return module.read(root, on_error=on_error, cache=cache, **options)

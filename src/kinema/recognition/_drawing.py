@@ -106,7 +106,9 @@ class Canvas:
         if corners[2] > corners[0] and corners[3] > corners[1]:
             self.draw.rounded_rectangle(corners, radius=radius * OVERSAMPLE, fill=color)
 
-    def text(self, x: float, y: float, words: str, size: float, color: str = INK, anchor: str = "lm", bold: bool = False, room=None) -> None:
+    def text(
+        self, x: float, y: float, words: str, size: float, color: str = INK, anchor: str = "lm", bold: bool = False, room=None
+    ) -> None:
         """Words at a point (Pillow's anchors), shortened with an ellipsis where they are longer than `room`."""
         font = _font(round(size * OVERSAMPLE), bold)
         if room is not None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import math
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kinema._write import write_whole
 from kinema.clip import PoseSequence
 from kinema.errors import DataError, KinemaError
 from kinema.recognition._drawing import FAINT, Camera, Canvas, draw_labels, draw_skeletons
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from kinema.recognition.prediction import Prediction
 
 SUFFIXES = (".png", ".gif", ".mp4")
 _GAP, _HEAD = 12, 30
@@ -82,12 +85,28 @@ def render_scenes(
         raise KinemaError(f"size is {size[0]} x {size[1]} pixels; 32 to 8192 are expected")
     views = [_View(scene, size, still) for scene in scenes]
     columns = max(1, min(columns, len(scenes)))
-    write = {".png": _write_png, ".gif": _write_gif, ".mp4": _write_mp4}[path.suffix.lower()]
-    try:
-        _write_whole(path, lambda target: write(views, columns, target, fps))
-    except OSError as error:
-        raise DataError(f"cannot be written: {error.strerror or error}", path) from error
-    return path
+    encode = {".png": _png, ".gif": _gif, ".mp4": _mp4}[path.suffix.lower()]
+    return write_whole(path, encode(views, columns, fps))
+
+
+def render_predictions(predictions: Sequence[Prediction], path: str | Path, top: int = 5) -> list[Path]:
+    """Draw recognised recordings with their answers; several go to one file each, named after the recordings.
+
+    Returns the files. Raises `KinemaError` as `render` does.
+    """
+    path = Path(path)
+    shown = [prediction for prediction in predictions if prediction.pose is not None]
+    if not shown:
+        raise KinemaError("there is no skeleton to draw")
+    paths = [path]
+    if len(predictions) > 1:
+        names = [re.sub(r"[^\w.-]+", "_", prediction.clip_id) for prediction in shown]
+        names = [name if names.count(name) == 1 else f"{name}-{names[:i].count(name) + 1}" for i, name in enumerate(names)]
+        paths = [path.with_name(f"{path.stem}-{name}{path.suffix}") for name in names]
+    return [
+        render(prediction.pose, target, title=prediction.clip_id, top=prediction.top(top), truth=prediction.true_label)
+        for prediction, target in zip(shown, paths, strict=True)
+    ]
 
 
 def _natural_size(scenes: Sequence[Scene], still: bool) -> tuple[int, int]:
@@ -134,6 +153,8 @@ def _seconds(pose: PoseSequence) -> np.ndarray:
 
 def _moments(pose: PoseSequence, count: int) -> list[int]:
     """Frames that divide the movement, rather than the time, into equal parts, so that few show the person at rest."""
+    if pose.frames == 1:
+        return [0] * count
     both = pose.observed[:, 1:] & pose.observed[:, :-1]
     steps = np.linalg.norm(np.diff(pose.points, axis=1), axis=-1) * both
     steps = steps.sum((0, 2)) / np.maximum(both.sum((0, 2)), 1)
@@ -168,53 +189,42 @@ def _rate(views: Sequence[_View], fps: float | None, most: float) -> float:
     return fps or min(most, max(view.scene.pose.fps for view in views))
 
 
-def _write_png(views: Sequence[_View], columns: int, target: Path, fps: float | None) -> None:
-    pictures = [view.draw(_moments(view.scene.pose, view.panels)) for view in views]
-    _sheet(pictures, columns).save(target, format="PNG", optimize=True)
+def _png(views: Sequence[_View], columns: int, fps: float | None) -> bytes:
+    file = io.BytesIO()
+    _sheet([view.draw(_moments(view.scene.pose, view.panels)) for view in views], columns).save(file, format="PNG", optimize=True)
+    return file.getvalue()
 
 
-def _write_gif(views: Sequence[_View], columns: int, target: Path, fps: float | None) -> None:
+def _gif(views: Sequence[_View], columns: int, fps: float | None) -> bytes:
     """A GIF counts in hundredths of a second, and viewers slow down anything below two."""
     from PIL import Image
 
     delay = max(2, round(100 / _rate(views, fps, 15)))
     pictures = _animation(views, columns, 100 / delay)
-    first = next(pictures)
-    palette = first.quantize(255, dither=Image.Dither.NONE)
-    rest = (picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures)
-    palette.save(target, format="GIF", save_all=True, append_images=rest, duration=10 * delay, loop=0)
+    first = next(pictures).quantize(255, dither=Image.Dither.NONE)
+    rest = (picture.quantize(palette=first, dither=Image.Dither.NONE) for picture in pictures)
+    file = io.BytesIO()
+    first.save(file, format="GIF", save_all=True, append_images=rest, duration=10 * delay, loop=0)
+    return file.getvalue()
 
 
-def _write_mp4(views: Sequence[_View], columns: int, target: Path, fps: float | None) -> None:
+def _mp4(views: Sequence[_View], columns: int, fps: float | None) -> bytes:
     import av
 
     rate = Fraction(_rate(views, fps, 30)).limit_denominator(1000)
+    pictures = _animation(views, columns, float(rate))
+    first = next(pictures)
+    file = io.BytesIO()
     try:
-        with av.open(str(target), "w", format="mp4", options={"movflags": "faststart"}) as container:
+        with av.open(file, "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=rate, options={"crf": "20"})
             stream.pix_fmt = "yuv420p"
-            pictures = _animation(views, columns, float(rate))
-            picture = next(pictures)
             # 4:2:0 has one colour sample for two pixels each way, so both sides must be even
-            stream.width, stream.height = picture.width & ~1, picture.height & ~1
-            for picture in itertools.chain([picture], pictures):
+            stream.width, stream.height = first.width & ~1, first.height & ~1
+            for picture in itertools.chain([first], pictures):
                 whole = picture.crop((0, 0, stream.width, stream.height))
                 container.mux(stream.encode(av.VideoFrame.from_image(whole)))
             container.mux(stream.encode())
     except av.codec.codec.UnknownCodecError as error:
         raise KinemaError("this PyAV has no H.264 encoder (libx264); write a .gif or .png instead") from error
-
-
-def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Write beside the target, then rename: a failure leaves nothing, or the older file, behind."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    try:
-        write(Path(name))
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    return file.getvalue()
