@@ -150,9 +150,5 @@ def test_importing_loads_nothing_heavy(code):
 
 @pytest.mark.parametrize("command", [["--help"], ["data", "--help"], ["predict", "--help"], ["train", "--help"]])
 def test_help_loads_nothing_heavy(command):
-    assert (
-        loaded_by(
-            f"from kinema.cli import main\ntry: status = main({command!r})\nexcept SystemExit as end: status = end.code\nassert not status"
-        )
-        == set()
-    )
+    code = f"from kinema.cli import main\ntry: status = main({command!r})\nexcept SystemExit as end: status = end.code\nassert not status"
+    assert loaded_by(code) == set()
