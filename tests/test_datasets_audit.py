@@ -262,7 +262,8 @@ def test_of_many_folds_those_that_share_nothing_are_one_line():
 
 def test_clean_test_clips_have_no_copy_in_training_or_validation():
     x, y = points(1), points(2)
-    data = dataset(clip("x", x), clip("x2", x, "2"), clip("x3", x, "2"), clip("y", y, "2"), clip("y2", y, "2"), clip("z", points(3), "3"))
+    clips = [clip("x", x), clip("x2", x, "2"), clip("x3", x, "2"), clip("y", y, "2"), clip("y2", y, "2"), clip("z", points(3), "3")]
+    data = dataset(*clips, clip("broken", Lazy(_not_finite), "1"))
     (split,) = data.splits()
     assert clean_test_ids(data, split) == ("y", "y2", "fill2_0")
     assert clean_test_ids(data, Split("p", ("z",), ("y", "x3"), val=("x",))) == ("y",)

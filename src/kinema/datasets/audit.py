@@ -74,11 +74,12 @@ def audit(dataset: Dataset, protocol: str | None = None, *, depth: bool = False,
 def clean_test_ids(dataset: Dataset, split: Split, modality: str = "pose") -> tuple[str, ...]:
     """The test clips of a split that have no exact copy in its training or validation part, in the split's order.
 
-    Copies agree bit for bit in `modality`, whatever they are called and however they are labelled.
+    Copies agree bit for bit in `modality`, whatever they are called and however they are labelled. A clip that cannot be read
+    is a copy of none.
     """
     clips = dataset.select(dict.fromkeys((*split.train, *split.val, *split.test)))
-    groups = copies({clip.id: content_of(clip.modality(modality)) for clip in clips if clip.has(modality)})
-    copied, _ = tied(split, [(group, group) for group in groups])
+    contents = {clip.id: seen for clip, seen in each(clips, modality, content_of) if not isinstance(seen, DataError)}
+    copied, _ = tied(split, [(group, group) for group in copies(contents)])
     return tuple(clip for clip in split.test if clip not in copied)
 
 
