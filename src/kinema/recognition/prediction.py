@@ -1,0 +1,124 @@
+"""What a recognizer answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kinema.clip import PoseSequence
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class WindowPrediction:
+    """The answer for one window of a longer recording: from `start` to `end` (seconds from its first frame), `probabilities` (K,)."""
+
+    start: float
+    end: float
+    probabilities: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The probabilities of a bundle's K classes for one recording, or the plain statement that nothing can be said.
+
+    Args:
+        clip_id: which recording.
+        classes: K class names.
+        probabilities: (K,) float64, summing to 1; the mean over windows and views. All 0 where nothing is known.
+        truth: index of the true class, where it is known.
+        windows: the answers that were averaged, where there are several.
+        reason: why nothing is known; empty where `probabilities` are an answer.
+        source: the file that it was read from.
+        pose: the skeletons as they were read, for drawing.
+    """
+
+    clip_id: str
+    classes: tuple[str, ...]
+    probabilities: np.ndarray
+    truth: int | None = None
+    windows: tuple[WindowPrediction, ...] = ()
+    reason: str = ""
+    source: Path | None = None
+    pose: PoseSequence | None = field(default=None, repr=False)
+
+    @classmethod
+    def nothing(cls, clip_id: str, classes: tuple[str, ...], reason: str) -> Prediction:
+        """No answer, and why."""
+        return cls(clip_id, classes, np.zeros(len(classes)), reason=reason)
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an answer."""
+        return not self.reason
+
+    @property
+    def label(self) -> str | None:
+        """The most probable class; None where nothing is known."""
+        return self.classes[int(self.probabilities.argmax())] if self.known else None
+
+    @property
+    def probability(self) -> float:
+        """That of `label`; 0 where nothing is known."""
+        return float(self.probabilities.max())
+
+    @property
+    def true_label(self) -> str | None:
+        return None if self.truth is None else self.classes[self.truth]
+
+    def top(self, k: int = 5) -> list[tuple[str, float]]:
+        """The `k` most probable classes with their probabilities, best first; empty where nothing is known."""
+        return _top(self.classes, self.probabilities, k) if self.known else []
+
+    def to_dict(self, k: int = 5) -> dict[str, Any]:
+        """The answer as JSON-able values, with the `k` most probable labels."""
+        return {
+            "clip": self.clip_id,
+            "source": None if self.source is None else str(self.source),
+            "label": self.label,
+            "probability": self.probability,
+            "truth": self.true_label,
+            "reason": self.reason or None,
+            "top": _entries(self.top(k)),
+            "windows": [
+                {"start": window.start, "end": window.end, "top": _entries(_top(self.classes, window.probabilities, k))}
+                for window in self.windows
+            ],
+        }
+
+    def to_pandas(self) -> DataFrame:
+        """One row a window, or one for the whole: clip, start, end, label and a column for each class. Needs pandas."""
+        import pandas
+
+        windows = self.windows or (WindowPrediction(np.nan, np.nan, self.probabilities),)
+        return pandas.DataFrame(
+            {
+                "clip": self.clip_id,
+                "start": [window.start for window in windows],
+                "end": [window.end for window in windows],
+                "label": [self.classes[int(window.probabilities.argmax())] if self.known else None for window in windows],
+                **{name: [float(window.probabilities[k]) for window in windows] for k, name in enumerate(self.classes)},
+            }
+        )
+
+    def __repr__(self) -> str:
+        if not self.known:
+            return f"<Prediction {self.clip_id}: nothing known, {self.reason}>"
+        best = ", ".join(f"{label} {share:.1%}" for label, share in self.top(3))
+        windows = f"; {len(self.windows)} windows" if self.windows else ""
+        truth = "" if self.truth is None else f"; true: {self.true_label}"
+        return f"<Prediction {self.clip_id}: {best}{windows}{truth}>"
+
+
+def _top(classes: tuple[str, ...], probabilities: np.ndarray, k: int) -> list[tuple[str, float]]:
+    order = np.argsort(-probabilities, kind="stable")[: max(k, 0)]
+    return [(classes[index], float(probabilities[index])) for index in order]
+
+
+def _entries(top: list[tuple[str, float]]) -> list[dict[str, Any]]:
+    return [{"label": label, "probability": probability} for label, probability in top]

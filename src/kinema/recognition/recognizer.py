@@ -1,0 +1,229 @@
+"""From recordings to answers: a bundle's model over clips, poses, files and folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kinema.bundle import Bundle
+from kinema.bundle import load as load_bundle
+from kinema.clip import Clip, PoseSequence
+from kinema.errors import BundleError, DataError, KinemaError, LayoutError
+from kinema.layout import conversion, get_layout
+from kinema.recognition.prediction import Prediction, WindowPrediction
+from kinema.recognition.resample import at_rate
+from kinema.recognition.skeleton import flaw_in_size
+from kinema.transforms.config import PoseInput
+from kinema.transforms.samples import PoseSamples
+
+# A rate that differs by less than this share is taken for the same.
+_SAME_RATE = 0.05
+_CLIPS_AT_ONCE = 64
+
+
+class Recognizer:
+    """Says what the people in recordings are doing.
+
+    Args:
+        bundle: a bundle, the name of one that ships with Kinema, or the path of one.
+        device: where the model runs, such as "cpu" or "cuda"; "auto" takes the GPU where there is one.
+        batch_size: samples that go through the model together.
+    """
+
+    def __init__(self, bundle: Bundle | str | Path, device: str = "cpu", batch_size: int = 64):
+        self.bundle = load_bundle(bundle)
+        self.batch_size = batch_size
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        model = self.bundle.build()
+        try:
+            self.device = torch.device(device)
+            self.model = model.to(self.device)
+        except (RuntimeError, AssertionError) as error:
+            raise KinemaError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+
+    def __repr__(self) -> str:
+        return f"<Recognizer {self.bundle.name} on {self.device}>"
+
+    def predict(
+        self,
+        what: Clip | PoseSequence | str | Path | Iterable[Clip | PoseSequence | str | Path],
+        *,
+        classes: Sequence[str] | None = None,
+        window: float | None = None,
+        stride: float | None = None,
+    ) -> Prediction | list[Prediction]:
+        """The answer for one recording, or the list of answers for several (an iterable, a folder, a file that holds several).
+
+        Skeletons may be in any layout, unit and rate that can be converted to the bundle's. `classes`: the names that the
+        clips' labels index, so that answers carry the true class. `window`, `stride`: seconds; a longer recording is cut into
+        windows whose answers are averaged, and kept in `Prediction.windows`. Without them, the bundle's own windows are used,
+        if it has any, else the whole recording is one action.
+
+        Raises `DataError` for a recording that cannot be used and `BundleError` for one that this bundle cannot take.
+        """
+        if isinstance(what, (str, Path)):
+            clips = _read([what])
+            several = Path(what).expanduser().is_dir() or len(clips) != 1
+        else:
+            several = not isinstance(what, (Clip, PoseSequence))
+            clips = []
+            for item in what if several else [what]:
+                clips.extend(_read([item]) if isinstance(item, (str, Path)) else [_clip(item)])
+        answers = self.predict_clips(clips, classes=classes, window=window, stride=stride)
+        return answers if several else answers[0]
+
+    def predict_files(self, paths: Iterable[str | Path], **options) -> list[Prediction]:
+        """One answer for each recording in files and folders; `options` as for `predict`."""
+        return self.predict_clips(_read(list(paths)), **options)
+
+    def predict_clips(
+        self, clips: Sequence[Clip], *, classes: Sequence[str] | None = None, window: float | None = None, stride: float | None = None
+    ) -> list[Prediction]:
+        """One answer for each clip, in their order; options and errors as for `predict`."""
+        settings = self._settings(window, stride)
+        answers = []
+        for start in range(0, len(clips), _CLIPS_AT_ONCE):
+            some = clips[start : start + _CLIPS_AT_ONCE]
+            poses = [clip.pose for clip in some]
+            ready = [self._prepare(clip, pose, settings) for clip, pose in zip(some, poses, strict=True)]
+            windows = self._windows(
+                [Clip(clip.id, {"pose": pose}, source=clip.source) for clip, pose in zip(some, ready, strict=True)], settings
+            )
+            for clip, pose, own in zip(some, poses, windows, strict=True):
+                probabilities = np.mean([window.probabilities for window in own], 0)
+                shown = tuple(own) if len(own) > 1 else ()
+                answers.append(
+                    Prediction(
+                        clip.id, self.bundle.classes, probabilities, self._truth(clip, classes), shown, source=clip.source, pose=pose
+                    )
+                )
+        return answers
+
+    def check(self, pose: PoseSequence) -> None:
+        """Raise `BundleError` with the reason where this bundle cannot take such skeletons."""
+        bundle = self.bundle
+        wants = f"bundle {bundle.name!r} takes {bundle.dims}-D points"
+        if pose.dims != bundle.dims:
+            raise BundleError(f"{wants}; these are {pose.dims}-D")
+        if pose.unit != bundle.unit and not (pose.unit == "mm" and bundle.unit == "m") and not self._any_image_unit(pose):
+            raise BundleError(f"{wants} in {bundle.unit!r}; these are in {pose.unit!r}")
+        try:
+            conversion(pose.layout, get_layout(bundle.input.layout))
+        except LayoutError as error:
+            raise BundleError(f"bundle {bundle.name!r}: {error}") from error
+
+    def _any_image_unit(self, pose: PoseSequence) -> bool:
+        """Pixels and scaled image coordinates are the same to a model that divides by the torso's length."""
+        return self.bundle.input.scale and {pose.unit, self.bundle.unit} == {"px", "norm"}
+
+    def _settings(self, window: float | None, stride: float | None) -> PoseInput:
+        """The bundle's preparation, with the caller's windows in place of its own."""
+        settings = self.bundle.input
+        for name, value in (("window", window), ("stride", stride)):
+            if value is not None and not 0 < value < 1e5:
+                raise KinemaError(f"{name} is {value}; a positive number of seconds is expected")
+        if window is not None:
+            frames = max(2, round(window * self.bundle.fps))
+            settings = replace(settings, window=frames, stride=max(1, frames // 2))
+        if stride is not None:
+            if not settings.window:
+                raise KinemaError(f"bundle {self.bundle.name!r} has no windows of its own; give a window too")
+            settings = replace(settings, stride=max(1, round(stride * self.bundle.fps)))
+        return settings
+
+    def _prepare(self, clip: Clip, pose: PoseSequence, settings: PoseInput) -> PoseSequence:
+        """The pose in the bundle's layout and rate, checked."""
+        bundle = self.bundle
+        try:
+            self.check(pose)
+        except BundleError as error:
+            raise BundleError(f"clip {clip.id!r}: {error}") from error
+        given, pose = pose, pose.to_layout(settings.layout)
+        if pose.unit == "mm":
+            pose = pose.to_unit("m")
+        # The rate matters to what counts in frames: windows, and every so many-th frame.
+        if (settings.window or settings.sampling == "skip") and pose.frames > 1:
+            rate = pose.fps if pose.times is None or not pose.duration else (pose.frames - 1) / pose.duration
+            if abs(rate / bundle.fps - 1) > _SAME_RATE:
+                pose = at_rate(pose, bundle.fps)
+        frames, least = int(pose.observed.any((0, 2)).sum()), self.least_frames
+        if frames < least:
+            raise BundleError(
+                f"clip {clip.id!r} is too short: it has {frames} frames with a person; bundle {bundle.name!r} needs {least} at least"
+            )
+        flaw = flaw_in_size(_extent(pose), pose.unit, given.unit)
+        if flaw:
+            raise BundleError(f"clip {clip.id!r}: {flaw}")
+        return pose
+
+    @property
+    def least_frames(self) -> int:
+        """Frames below which a recording is refused: a quarter of a window, an eighth of what the model is given, two."""
+        return max(2, self.bundle.input.window // 4, self.bundle.input.frames // 8)
+
+    def _windows(self, clips: Sequence[Clip], settings: PoseInput) -> list[list[WindowPrediction]]:
+        """The windows of each clip with their probabilities: the mean over the window's samples and views."""
+        samples = PoseSamples.from_clips(clips, settings)
+        rows = np.zeros((len(samples), len(self.bundle.classes)))
+        views = self.bundle.views
+        with torch.inference_mode():
+            for indices in torch.arange(len(samples)).split(self.batch_size):
+                for view in range(views):
+                    batch = samples.batch(indices, view=view, views=views, device=self.device)
+                    rows[indices.numpy()] += self.model(batch.x, batch.mask).double().softmax(-1).cpu().numpy() / views
+        parts: dict[tuple[int, int, int], list[np.ndarray]] = {}
+        for *key, row in zip(samples.clip_of.tolist(), samples.starts.tolist(), samples.lengths.tolist(), rows, strict=True):
+            parts.setdefault(tuple(key), []).append(row)
+        windows: list[list[WindowPrediction]] = [[] for _ in clips]
+        for (index, start, length), found in parts.items():
+            probabilities = np.mean(found, 0)
+            if not np.isfinite(probabilities).all():
+                raise DataError(
+                    f"clip {clips[index].id!r}: the model's answer is not a number; are the coordinates in the unit that is claimed?"
+                )
+            pose = clips[index].pose
+            seconds = np.arange(pose.frames + 1) / pose.fps
+            if pose.times is not None:
+                seconds[:-1] = pose.times - pose.times[0]
+                seconds[-1] = seconds[-2] + 1 / pose.fps
+            windows[index].append(WindowPrediction(float(seconds[start]), float(seconds[start + length]), probabilities))
+        return windows
+
+    def _truth(self, clip: Clip, classes: Sequence[str] | None) -> int | None:
+        if classes is None or clip.label is None or classes[clip.label] not in self.bundle.classes:
+            return None
+        return self.bundle.classes.index(classes[clip.label])
+
+
+def load(bundle: Bundle | str | Path, device: str = "cpu") -> Recognizer:
+    """A recognizer from the name or path of a bundle."""
+    return Recognizer(bundle, device)
+
+
+def _extent(pose: PoseSequence) -> float:
+    """Between the outermost joints along one axis: the median over frames, of the largest person."""
+    seen = pose.observed[..., None]
+    high = np.where(seen, pose.points, -np.inf).max(2)
+    low = np.where(seen, pose.points, np.inf).min(2)
+    there = pose.observed.any(2)
+    return max(float(np.median((high - low).max(-1)[person][frames])) for person, frames in enumerate(there) if frames.any())
+
+
+def _read(paths: Sequence[str | Path]) -> list[Clip]:
+    # The readers are imported when a file is opened: recognition itself knows no data set.
+    from kinema.datasets._files import read_clips
+
+    return read_clips([Path(path).expanduser() for path in paths])
+
+
+def _clip(item: Clip | PoseSequence) -> Clip:
+    if isinstance(item, PoseSequence):
+        return Clip("pose", {"pose": item})
+    if not isinstance(item, Clip):
+        raise KinemaError(f"{type(item).__name__} cannot be recognised; a clip, a pose sequence, a file or a folder is expected")
+    return item
