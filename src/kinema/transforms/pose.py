@@ -104,7 +104,12 @@ def torso_length(x: Tensor, mask: Tensor | None, layout: Layout) -> Tensor:
 
 def linear(x: Tensor, matrix: Tensor) -> Tensor:
     """Every point p of clip b becomes matrix[b] @ p. `matrix`: (B, C, C). Points at zero stay there."""
-    return torch.bmm(x.flatten(1, 3), matrix.to(x).transpose(1, 2)).view(x.shape)
+    joints, dims = x.shape[3:]
+    # A product with 3 x 3 matrices is all overhead: several joints share a larger one with the matrix along its diagonal.
+    group = next(size for size in (5, 4, 3, 2, 1) if joints % size == 0)
+    eye = torch.eye(group, dtype=x.dtype, device=x.device)
+    blocks = (eye[:, None, :, None] * matrix.to(x).transpose(1, 2)[:, None, :, None]).reshape(-1, group * dims, group * dims)
+    return torch.bmm(x.reshape(len(x), -1, group * dims), blocks).view(x.shape)
 
 
 def view_rotation(x: Tensor, mask: Tensor | None, layout: Layout) -> Tensor:
@@ -135,10 +140,8 @@ def rotation_onto(source: Tensor, target: Sequence[float]) -> Tensor:
     goal = torch.tensor(target, dtype=source.dtype, device=source.device).expand(source.shape)
     unit = torch.where(length > 0, source / length.clamp(min=torch.finfo(source.dtype).tiny), goal)
     axis, cosine = torch.linalg.cross(unit, goal), (unit * goal).sum(-1)
-    skew = torch.zeros(len(source), 3, 3, dtype=source.dtype, device=source.device)
-    for row, column, entry, sign in ((0, 1, 2, -1), (0, 2, 1, 1), (1, 0, 2, 1), (1, 2, 0, -1), (2, 0, 1, -1), (2, 1, 0, 1)):
-        skew[:, row, column] = sign * axis[:, entry]
     eye = torch.eye(3, dtype=source.dtype, device=source.device)
+    skew = torch.linalg.cross(eye.expand(len(source), 3, 3), axis[:, None])  # skew @ p = axis x p
     opposite = (cosine < -1 + 1e-12)[:, None, None]
     turned = eye + skew + skew @ skew / (1 + cosine).masked_fill(opposite[:, 0, 0], 1)[:, None, None]
     # Opposite directions leave the axis open: the half turn about any line across the target, here the next coordinate axis.

@@ -17,7 +17,7 @@ from torch import Tensor
 from kinema.errors import DataError
 from kinema.transforms.pose import linear, rotation_onto
 from kinema.transforms.sampling import pyskl_frames, segment_frames
-from kinema.transforms.streams import bone
+from kinema.transforms.streams import bone, side_by_side
 
 # Its tree hangs from the shoulder centre (joint 20), and thumbs carry the tips of the hands.
 PARENTS = (1, 20, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, 20, 22, 7, 24, 11)
@@ -89,23 +89,25 @@ def skeleton_streams(
     `points`: (B, M, T, 25, 3) in metres, zero beyond `lengths` (B,) frames (see `pad_clips`). In training one random frame
     is taken from each of `frames` segments; otherwise the frames that PYSKL's fixed seed takes, `clips` times.
     """
-    points, lengths = normalise(points[:, :persons], lengths)
-    batch, found, _, joints, dims = points.shape
+    points, lengths = normalise(points, lengths)
+    points = points[:, :persons]
+    batch, found, _, joints, _ = points.shape
     if training:
         shape = (batch * clips,)
         taken = segment_frames(torch.zeros(shape), lengths.repeat_interleave(clips), frames, generator=generator, training=True)
         taken = taken.view(batch, clips * frames)
     else:
-        taken = torch.from_numpy(np.stack([pyskl_frames(int(length), frames, clips) for length in lengths]))
+        taken = torch.from_numpy(np.stack([pyskl_frames(length, frames, clips) for length in lengths.tolist()]))
     following = torch.minimum(taken + 1, lengths[:, None] - 1)  # the last frame follows itself: it does not move
     here, there = (_rows(points, index) for index in (taken, following))
     moved = there.sub_(here)
-    parts = [here, bone(here, None, PARENTS)[0], moved, bone(moved, None, PARENTS)[0]]
-    out = torch.zeros(batch, clips, persons, frames, joints, len(parts) * dims) if found < persons else None
-    made = torch.cat(parts, -1).view(batch, found, clips, frames, joints, len(parts) * dims).transpose(1, 2)
-    if out is None:
-        return made
+    made = side_by_side([here, bone(here, None, PARENTS)[0], moved, bone(moved, None, PARENTS)[0]])
+    made = made.view(batch, found, clips, frames, joints, -1).transpose(1, 2)
+    if found == persons:
+        return made.contiguous()
+    out = made.new_empty(batch, clips, persons, frames, joints, made.shape[-1])
     out[:, :, :found] = made
+    out[:, :, found:] = 0
     return out
 
 

@@ -20,11 +20,28 @@ from kinema.transforms.config import STREAMS
 def bone(x: Tensor, mask: Tensor | None, parents: Sequence[int] | np.ndarray) -> tuple[Tensor, Tensor | None]:
     """Joint minus parent, 0 for a joint that is its own parent. `parents`: (V,) indices. Observed where both ends are."""
     parents = torch.as_tensor(np.asarray(parents), device=x.device)
-    bones = x - x.index_select(x.ndim - 2, parents)
+    dims = x.shape[-1]
+    columns = (parents[:, None] * dims + torch.arange(dims, device=x.device)).flatten()
+    bones = x - _columns(x.flatten(-2), columns).view(x.shape)
     if mask is None:
         return bones, None
     mask = mask & mask.index_select(mask.ndim - 1, parents)
     return bones * mask.unsqueeze(-1), mask
+
+
+def _columns(x: Tensor, columns: Tensor) -> Tensor:
+    """x[..., columns]; as a matrix, for that is where PyTorch is fast on a CPU."""
+    return x.reshape(-1, x.shape[-1]).index_select(1, columns).view(*x.shape[:-1], len(columns))
+
+
+def side_by_side(parts: Sequence[Tensor]) -> Tensor:
+    """`torch.cat(parts, -1)` of tensors (..., V, C) of one shape; twice as fast on a CPU, where C is small."""
+    if len(parts) == 1:
+        return parts[0]
+    joints, dims = parts[0].shape[-2:]
+    rows = torch.cat([part.flatten(-2) for part in parts], -1)
+    columns = torch.arange(rows.shape[-1], device=rows.device).view(len(parts), joints, dims).transpose(0, 1).flatten()
+    return _columns(rows, columns).view(*parts[0].shape[:-1], len(parts) * dims)
 
 
 def motion(x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -56,4 +73,4 @@ def streams(x: Tensor, mask: Tensor | None, names: Sequence[str], parents: Seque
 
     parts = [make(name) for name in names]
     observed = None if mask is None else torch.stack([part for _, part in parts]).any(0)
-    return torch.cat([part for part, _ in parts], -1), observed
+    return side_by_side([part for part, _ in parts]), observed
