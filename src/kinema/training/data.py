@@ -1,0 +1,147 @@
+"""From a recipe's `data` to clips and samples: read, divide, cut the validation part, prepare. Whatever is trained starts here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from kinema.clip import Clip, Unit
+from kinema.datasets.base import Dataset, Split, read_dataset
+from kinema.datasets.protocols import cut_validation
+from kinema.errors import DataError, ProtocolError
+from kinema.training.recipe import DataConfig, Recipe
+from kinema.transforms.samples import PoseSamples
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Clips of each part of one split, their labels renumbered to the classes that take part. `val` is empty where nothing validates.
+
+    `source` and `split`: where they come from, before the renumbering; `skipped`: one line for each clip that could not be read.
+    """
+
+    source: Dataset
+    split: Split
+    protocol: str
+    classes: tuple[str, ...]
+    train: tuple[Clip, ...]
+    val: tuple[Clip, ...]
+    test: tuple[Clip, ...]
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """`parts` as samples; `val` is None where nothing validates. `skipped`: one line for each clip left out, unreadable or unusable."""
+
+    parts: Parts
+    train: PoseSamples
+    val: PoseSamples | None
+    test: PoseSamples
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.parts.classes
+
+
+def prepare(recipe: Recipe) -> Prepared:
+    """Read, divide and prepare what a recipe trains on.
+
+    Validation is cut from the training part for `selection: validation` and `refit` alone. With `on_error: skip` clips that
+    cannot be read or prepared are left out of their part and named in `skipped`.
+
+    Raises `DataError`, `ProtocolError`, `LayoutError`.
+    """
+    validate = recipe.fit.selection in ("validation", "refit")
+    parts = read_parts(recipe.data, seed=recipe.seed, validate=validate)
+    samples, skipped = [], list(parts.skipped)
+    for clips in (parts.train, parts.val, parts.test):
+        part = PoseSamples.from_clips(clips, recipe.input, recipe.data.on_error) if clips else None
+        samples.append(part)
+        skipped += [str(error) for error in part.skipped] if part else []
+    if len({part.channels for part in samples if part}) > 1:
+        raise DataError(f"data set {parts.source.name!r} holds both 2-D and 3-D skeletons; one kind is expected")
+    return Prepared(parts, *samples, skipped=tuple(skipped))
+
+
+def prepare_whole(prepared: Prepared, recipe: Recipe) -> PoseSamples:
+    """The training and the validation part together."""
+    parts = prepared.parts
+    return PoseSamples.from_clips(parts.train + parts.val, recipe.input, recipe.data.on_error)
+
+
+def window_count(samples: PoseSamples) -> int:
+    """Windows that the samples are cut from (clips, where these are not cut); the phases of one window count once."""
+    return len(set(zip(samples.clip_of.tolist(), samples.starts.tolist(), strict=True)))
+
+
+@dataclass(frozen=True)
+class Recording:
+    """How the training clips were recorded: frames per second, seconds of a sample (medians), and the unit of the prepared points."""
+
+    fps: float
+    seconds: float
+    unit: Unit
+
+
+def recording(parts: Parts, samples: PoseSamples) -> Recording:
+    clips = {clip.id: clip for clip in parts.train + parts.val}
+    poses = [clips[clip_id].pose for clip_id in samples.clip_ids]
+    fps = np.array([pose.fps for pose in poses])
+    seconds = samples.lengths.numpy() / fps[samples.clip_of.numpy()]
+    unit = "m" if poses[0].unit == "mm" else poses[0].unit
+    return Recording(float(np.median(fps)), float(np.median(seconds)), unit)
+
+
+def read_parts(data: DataConfig, *, seed: int = 0, validate: bool = True) -> Parts:
+    """The clips of one split; `validate` cuts a validation part from the training part (drawn with `seed`) unless the split has one."""
+    names = data.name.split("+")
+    if len(names) == 1:
+        dataset = read_dataset(data.name, data.root, on_error=data.on_error)
+        split = dataset.split(data.protocol, data.fold)
+        protocol = data.protocol or next(iter(dataset.protocols))
+    else:
+        dataset, split = _joined(names, data)
+        protocol = "training parts of the default protocols"
+    if validate:
+        split = cut_validation(split, dataset.clips, by=data.val_by, share=data.val_share, seed=seed)
+    else:
+        split = replace(split, train=split.train + split.val, val=())
+    labels = split.classes if split.classes is not None else range(len(dataset.classes))
+    number = {label: i for i, label in enumerate(labels)}
+    parts = [
+        tuple(replace(clip, label=number[clip.label]) for clip in dataset.select(ids) if clip.label in number)
+        for ids in (split.train, split.val, split.test)
+    ]
+    classes = tuple(dataset.classes[label] for label in labels)
+    return Parts(dataset, split, protocol, classes, *parts, skipped=tuple(str(error) for error in dataset.skipped))
+
+
+def fold_names(data: DataConfig) -> tuple[str, ...]:
+    """Names of the splits of the recipe's protocol."""
+    dataset = read_dataset(data.name, data.root, on_error=data.on_error)
+    return tuple(split.name for split in dataset.splits(data.protocol))
+
+
+def _joined(names: Sequence[str], data: DataConfig) -> tuple[Dataset, Split]:
+    """Several data sets as one, for pre-training: names in front of ids, subjects and classes tell them apart."""
+    clips, classes, skipped, train, test = [], [], [], [], []
+    for name in names:
+        dataset = read_dataset(name, Path(data.root) / name if data.root else None, on_error=data.on_error)
+        split = dataset.split()
+        if split.classes is not None:
+            raise ProtocolError(f"data set {name!r}: its default protocol leaves classes out; it cannot be joined with others")
+        for clip in dataset.clips:
+            marked = {key: f"{name}/{value}" for key in ("subject", "view", "setup", "group") if (value := getattr(clip, key)) is not None}
+            label = None if clip.label is None else clip.label + len(classes)
+            clips.append(replace(clip, id=f"{name}/{clip.id}", label=label, **marked))
+        classes += [f"{name}/{label}" for label in dataset.classes]
+        skipped += dataset.skipped
+        train += [f"{name}/{clip_id}" for clip_id in split.train + split.val]
+        test += [f"{name}/{clip_id}" for clip_id in split.test]
+    joined = Dataset("+".join(names), tuple(clips), tuple(classes), skipped=tuple(skipped))
+    return joined, Split("joined", tuple(train), tuple(test))

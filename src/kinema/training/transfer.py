@@ -1,0 +1,122 @@
+"""Transfer: start from a bundle's weights, re-make what does not fit, freeze what shall not move, and say which is which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import prod
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from kinema.errors import RecipeError, unknown
+from kinema.training.recipe import InitConfig
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+@dataclass
+class Account:
+    """What became of every parameter and buffer: names with shapes.
+
+    `loaded` from the bundle; `remade`: fresh although the bundle was asked (with the reason); `unused`: in the bundle
+    alone; `frozen`: do not train; `trained`: all others that do.
+    """
+
+    source: str | None
+    loaded: Shapes = field(default_factory=dict)
+    remade: dict[str, str] = field(default_factory=dict)
+    unused: Shapes = field(default_factory=dict)
+    frozen: Shapes = field(default_factory=dict)
+    trained: Shapes = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict:
+        return {
+            "source": self.source,
+            **{name: sorted(getattr(self, name)) for name in ("loaded", "remade", "unused", "frozen", "trained")},
+            "notes": self.notes,
+        }
+
+    def __str__(self) -> str:
+        lines = [f"initialised from {self.source or 'random weights'}"]
+        for title, shapes in (("loaded", self.loaded), ("unused", self.unused), ("frozen", self.frozen), ("trained", self.trained)):
+            if shapes and (self.source or self.frozen):
+                lines.append(f"  {title}: {len(shapes)} tensors, {sum(map(prod, shapes.values())):,} numbers")
+                lines += [f"    {name} {_form(shape)}" for name, shape in shapes.items()]
+        if self.remade:
+            lines.append(f"  made anew: {len(self.remade)} tensors")
+            lines += [f"    {name} ({reason})" for name, reason in self.remade.items()]
+        return "\n".join(lines + [f"  note: {note}" for note in self.notes])
+
+
+def initialise(model: nn.Module, init: InitConfig) -> Account:
+    """Put a bundle's weights into `model` and freeze what `init` names.
+
+    A parameter is loaded where name and shape agree. With `layers: backbone` the classification head stays fresh, as
+    does whatever `remake` names. Call it before the optimiser is made.
+
+    Raises `BundleError` (no such bundle), `RecipeError` (nothing of it fits; a prefix that no parameter has; freezing of
+    what was not loaded).
+    """
+    account = Account(init.bundle)
+    own = model.state_dict()
+    for key, prefixes in (("remake", init.remake), ("freeze", init.freeze)):
+        for prefix in prefixes:
+            if not any(name.startswith(prefix) for name in own):
+                raise RecipeError(f"init.{key}: {unknown('parameter prefix', prefix, {part for name in own for part in _prefixes(name)})}")
+    if init.bundle is not None:
+        _load(model, init, account)
+    for name, parameter in model.named_parameters():
+        frozen = name.startswith(init.freeze) if init.freeze else False
+        parameter.requires_grad_(not frozen)
+        (account.frozen if frozen else account.trained)[name] = tuple(parameter.shape)
+    if init.bundle is not None:
+        fresh = [name for name in own if init.freeze and name.startswith(init.freeze) and name not in account.loaded]
+        if fresh:
+            raise RecipeError(
+                f"init.freeze would freeze {fresh[0]!r} at random values: {account.remade.get(fresh[0], 'it was not loaded')}"
+            )
+    return account
+
+
+def _load(model: nn.Module, init: InitConfig, account: Account) -> None:
+    from kinema.bundle import load
+
+    bundle = load(init.bundle)
+    account.source = f"{bundle.name} ({bundle.hash[:16]})"
+    own = model.state_dict()
+    head = tuple(model.head_prefixes()) if init.layers == "backbone" else ()
+    for name, value in own.items():
+        theirs = bundle.state.get(name)
+        if theirs is None:
+            account.remade[name] = "not in the bundle"
+        elif head and name.startswith(head):
+            account.remade[name] = "classification head"
+        elif init.remake and name.startswith(init.remake):
+            account.remade[name] = "as the recipe says"
+        elif theirs.shape != value.shape:
+            account.remade[name] = f"{_form(theirs.shape)} in the bundle, {_form(value.shape)} here"
+        else:
+            account.loaded[name] = tuple(value.shape)
+    account.unused = {name: tuple(value.shape) for name, value in bundle.state.items() if name not in own}
+    if not any(name in account.loaded for name, _ in model.named_parameters()):
+        raise RecipeError(f"init.bundle: no parameter of {account.source}, a {bundle.model!r}, fits this model by name and shape")
+    model.load_state_dict({name: bundle.state[name] for name in account.loaded}, strict=False)
+
+
+def training_mode(model: nn.Module, frozen: Sequence[str]) -> None:
+    """Training mode, but norms within frozen prefixes keep their running statistics."""
+    model.train()
+    for name, module in model.named_modules():
+        if frozen and isinstance(module, _NormBase) and f"{name}.".startswith(tuple(frozen)):
+            module.eval()
+
+
+def _prefixes(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[: i + 1]) for i in range(len(parts))]
+
+
+def _form(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "scalar"
