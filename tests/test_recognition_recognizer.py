@@ -10,7 +10,9 @@ from tiny_bundles import CLASSES, moving_pose, tiny_bundle
 from kinema.bundle import save
 from kinema.clip import Clip, PoseSequence
 from kinema.errors import BundleError, DataError, KinemaError
+from kinema.recognition.prediction import Prediction, WindowPrediction
 from kinema.recognition.recognizer import Recognizer, load
+from kinema.recognition.report import predictions_text
 from kinema.transforms.samples import PoseSamples
 
 
@@ -133,6 +135,20 @@ def test_an_answer_is_plain_json_and_reads_well(recognizer):
     assert found["clip"] == "c7" and found["truth"] == "drink" and len(found["top"]) == 2
     assert "c7" in repr(answer) and "true: drink" in repr(answer)
     assert len(answer.to_pandas()) == 1
+
+
+def test_answers_read_as_text(recognizer):
+    rows = [np.array(row) for row in ([0.1, 0.2, 0.7, 0.0], [0.1, 0.3, 0.6, 0.0], [0.1, 0.5, 0.4, 0.0])]
+    windows = tuple(WindowPrediction(i * 1.0, i + 2.0, row) for i, row in enumerate(rows))
+    answer = Prediction("c7", CLASSES, np.mean(rows, 0), 2, windows)
+    assert predictions_text([answer], 2).splitlines() == [
+        "c7 (true: wave)",
+        "  wave    56.7 %",
+        "  phone   33.3 %",
+        "     0.0 to    3.0 s  wave",
+        "     2.0 to    4.0 s  phone",
+    ]
+    assert predictions_text([Prediction.nothing("live", CLASSES, "nobody there")]) == "live\n  nothing known: nobody there"
 
 
 def test_files_and_folders_are_read(recognizer, tmp_path):

@@ -1,0 +1,36 @@
+"""Answers as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kinema.recognition.prediction import Prediction
+
+
+def predictions_text(predictions: Sequence[Prediction], top: int = 5) -> str:
+    """Each recording with its `top` most probable labels, and, where it was cut into windows, what was seen when."""
+    return "\n\n".join(_text(prediction, top) for prediction in predictions)
+
+
+def _text(prediction: Prediction, top: int) -> str:
+    truth = "" if prediction.truth is None else f" (true: {prediction.true_label})"
+    lines = [f"{prediction.source or prediction.clip_id}{truth}"]
+    if not prediction.known:
+        return f"{lines[0]}\n  nothing known: {prediction.reason}"
+    best = prediction.top(top)
+    width = max((len(label) for label, _ in best), default=0)
+    lines += [f"  {label:<{width}}  {100 * probability:5.1f} %" for label, probability in best]
+    lines += [f"  {start:6.1f} to {end:6.1f} s  {label}" for start, end, label in _spans(prediction)]
+    return "\n".join(lines)
+
+
+def _spans(prediction: Prediction) -> list[tuple[float, float, str]]:
+    """Windows in a row with the same best label, as one: start, end, label."""
+    spans: list[tuple[float, float, str]] = []
+    for window in prediction.windows:
+        label = prediction.classes[int(window.probabilities.argmax())]
+        if spans and spans[-1][2] == label:
+            spans[-1] = spans[-1][0], window.end, label
+        else:
+            spans.append((window.start, window.end, label))
+    return spans
