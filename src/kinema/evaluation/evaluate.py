@@ -43,7 +43,8 @@ def evaluate(
     The result holds `dataset`, `protocol`, `fold`, `part`, the split's sizes in clips `n_train`, `n_val`, `n_test`, `unit`, all of
     `evaluate_scores` in that unit, and `bundle` {name, hash}. Besides, `clips`: the same by clip, where the unit is windows;
     `clean`, for the test part: the same without the clips that are exact copies of training clips, which it lists as
-    `excluded`; `seen`: how many of the clips the bundle was trained on, None where it does not say.
+    `excluded`; `seen`: how many of the clips trained the bundle or chose its weights, None where its recipe tells of
+    other data.
 
     Raises `ProtocolError` for an unknown protocol or fold, `DataError` for clips that cannot be used or whose class the
     bundle does not know, `BundleError` where the bundle cannot take such skeletons.
@@ -75,7 +76,7 @@ def evaluate(
         "unit": scores.unit,
         **scores.metrics(),
         "skipped": [str(error) for error in samples.skipped],
-        "seen": _seen(bundle, scores),
+        "seen": _seen(bundle, dataset, scores),
     }
     if scores.unit != "clips":
         result["clips"] = {"unit": "clips", **scores.by_clip().metrics()}
@@ -153,9 +154,17 @@ def _labels_of_bundle(clips: Sequence[Clip], dataset: Dataset, bundle: Bundle) -
     return {clip_id: index[plain(name)] for clip_id, name in names.items()}
 
 
-def _seen(bundle: Bundle, scores: Scores) -> int | None:
-    trained = bundle.result.get("train_ids")
-    return None if trained is None else len(set(trained) & set(scores.clip_ids))
+def _seen(bundle: Bundle, dataset: Dataset, scores: Scores) -> int | None:
+    """How many of the clips trained the bundle or chose its weights, as its recipe tells; None where it does not tell."""
+    data = bundle.recipe.get("data", {})
+    names = str(data.get("name", "")).split("+")
+    if dataset.name not in names:
+        return None
+    try:
+        own = dataset.split(data.get("protocol"), data.get("fold")) if len(names) == 1 else dataset.split()
+    except ProtocolError:
+        return None
+    return len({*own.train, *own.val} & set(scores.clip_ids))
 
 
 def evaluation_text(result: dict[str, Any]) -> str:
@@ -176,7 +185,7 @@ def evaluation_text(result: dict[str, Any]) -> str:
     if clean and clean["excluded"]:
         lines.append(_headline(f"without the {len(clean['excluded'])} clips that are copies of training clips", clean))
     if result["seen"] and result["part"] == "test":
-        lines.append(f"not a test: the bundle was trained on {result['seen']} of these clips")
+        lines.append(f"not a test: {result['seen']} of these clips trained the bundle or chose its weights")
     if result["skipped"]:
         lines.append(f"{len(result['skipped'])} clips were left out; the first: {result['skipped'][0]}")
     weak = sorted((entry for entry in result["per_class"] if entry["n"]), key=lambda entry: entry["recall"])[:5]

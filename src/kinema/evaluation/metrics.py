@@ -82,7 +82,7 @@ def evaluate_scores(probabilities: np.ndarray, labels: np.ndarray, classes: Sequ
 
 
 def _checked(probabilities: np.ndarray, labels: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels)
+    probabilities, labels = np.ascontiguousarray(probabilities, np.float64), np.asarray(labels)
     if probabilities.ndim != 2 or probabilities.shape[1] != k or not len(probabilities):
         raise DataError(f"probabilities have shape {probabilities.shape}; samples x {k} classes, at least one sample, is expected")
     if labels.shape != probabilities.shape[:1] or labels.dtype.kind not in "iu":
