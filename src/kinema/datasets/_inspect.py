@@ -28,6 +28,7 @@ class _Seen:
     high: np.ndarray
     missing: float
     cells: int
+    doubtful: float | None = None
 
 
 def inspect(dataset: Dataset, *, depth: bool = False, progress: bool = False) -> dict[str, Any]:
@@ -35,7 +36,8 @@ def inspect(dataset: Dataset, *, depth: bool = False, progress: bool = False) ->
 
     Keys: dataset, root, clips, unlabelled, skipped, classes, subject / view / setup / group (value -> clips, where the data
     set says them), modalities (each with clips, frames, seconds, fps, range, and what is its own), protocols.
-    `missing` is the share of joints that were not observed (poses) or of pixels without a measurement (depth).
+    `missing` is the share of joints that were not observed (poses) or of pixels without a measurement (depth), `doubtful` that
+    of joints with confidence 0, where the data set gives confidences.
     """
     report: dict[str, Any] = {
         "dataset": dataset.name,
@@ -117,7 +119,8 @@ def _look(value: Modality) -> _Seen:
         form |= {"coordinates": str(value.dims), "persons": str(value.persons)}
         points = value.points[observed]
         missing, fps = float((~observed).sum()), value.fps
-        return _seen(value.frames, fps, form, tuple("xyz"[: value.dims]), points, missing, observed.size)
+        doubtful = None if value.score is None else float((value.score == 0).sum())
+        return _seen(value.frames, fps, form, tuple("xyz"[: value.dims]), points, missing, observed.size, doubtful)
     if isinstance(value, InertialSequence):
         form = {"placement": value.placement} if value.placement else {}
         return _seen(len(value.signals), value.rate, form, value.channels, value.signals, 0.0, value.signals.size)
@@ -131,9 +134,18 @@ def _look_depth(value: DepthSequence) -> _Seen:
     return _seen(frames, value.fps, form, ("depth",), measured, float(value.frames.size - len(measured)), value.frames.size)
 
 
-def _seen(frames: int, fps: float, form: dict[str, str], axes: tuple[str, ...], values: np.ndarray, missing: float, cells: int) -> _Seen:
+def _seen(
+    frames: int,
+    fps: float,
+    form: dict[str, str],
+    axes: tuple[str, ...],
+    values: np.ndarray,
+    missing: float,
+    cells: int,
+    doubtful: float | None = None,
+) -> _Seen:
     low, high = (values.min(0), values.max(0)) if len(values) else (np.full(len(axes), np.inf), np.full(len(axes), -np.inf))
-    return _Seen(frames, fps, form, axes, low.astype(float), high.astype(float), missing, cells)
+    return _Seen(frames, fps, form, axes, low.astype(float), high.astype(float), missing, cells, doubtful)
 
 
 def _together(seen: Sequence[_Seen]) -> dict[str, Any]:
@@ -156,6 +168,9 @@ def _together(seen: Sequence[_Seen]) -> dict[str, Any]:
         if low <= high:
             report["range"][axis] = [float(low), float(high)]
     report["missing"] = sum(one.missing for one in seen) / sum(one.cells for one in seen)
+    scored = [one for one in seen if one.doubtful is not None]
+    if scored:
+        report["doubtful"] = sum(one.doubtful for one in scored) / sum(one.cells for one in scored)
     return report
 
 
