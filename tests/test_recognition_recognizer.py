@@ -8,7 +8,7 @@ import torch
 from tiny_bundles import CLASSES, moving_pose, tiny_bundle
 
 from kinema.bundle import save
-from kinema.clip import Clip, PoseSequence
+from kinema.clip import Clip, Lazy, PoseSequence
 from kinema.errors import BundleError, DataError, KinemaError
 from kinema.recognition.prediction import Prediction, WindowPrediction
 from kinema.recognition.recognizer import Recognizer, load
@@ -112,6 +112,18 @@ def test_what_the_bundle_cannot_take_is_refused_with_the_reason(layout, make, sa
     with pytest.raises(BundleError, match=says) as error:
         Recognizer(tiny_bundle(layout=layout)).predict(make())
     assert "\n" not in str(error.value) and "clip 'pose'" in str(error.value)
+
+
+def test_skipping_says_why_instead_of_stopping(recognizer):
+    def broken():
+        raise DataError("truncated", "a.mat")
+
+    clips = [Clip("good", {"pose": moving_pose()}), Clip("bad", {"pose": Lazy(broken)}), Clip("short", {"pose": moving_pose(frames=1)})]
+    with pytest.raises(DataError, match=r"a\.mat: truncated"):
+        recognizer.predict_clips(clips)
+    answers = recognizer.predict_clips(clips, on_error="skip")
+    assert [answer.known for answer in answers] == [True, False, False]
+    assert answers[1].reason == "a.mat: truncated" and "too short" in answers[2].reason
 
 
 def test_an_answer_that_is_no_number_is_refused():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -67,42 +68,64 @@ class Recognizer:
         Raises `DataError` for a recording that cannot be used and `BundleError` for one that this bundle cannot take.
         """
         if isinstance(what, (str, Path)):
-            clips = _read([what])
+            clips = read_recordings([what])
             several = Path(what).expanduser().is_dir() or len(clips) != 1
         else:
             several = not isinstance(what, (Clip, PoseSequence))
             clips = []
             for item in what if several else [what]:
-                clips.extend(_read([item]) if isinstance(item, (str, Path)) else [_clip(item)])
+                clips.extend(read_recordings([item]) if isinstance(item, (str, Path)) else [_clip(item)])
         answers = self.predict_clips(clips, classes=classes, window=window, stride=stride)
         return answers if several else answers[0]
 
     def predict_files(self, paths: Iterable[str | Path], **options) -> list[Prediction]:
-        """One answer for each recording in files and folders; `options` as for `predict`."""
-        return self.predict_clips(_read(list(paths)), **options)
+        """One answer for each recording in files and folders; `options` as for `predict_clips`."""
+        return self.predict_clips(read_recordings(list(paths)), **options)
 
     def predict_clips(
-        self, clips: Sequence[Clip], *, classes: Sequence[str] | None = None, window: float | None = None, stride: float | None = None
+        self,
+        clips: Sequence[Clip],
+        *,
+        classes: Sequence[str] | None = None,
+        window: float | None = None,
+        stride: float | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
     ) -> list[Prediction]:
-        """One answer for each clip, in their order; options and errors as for `predict`."""
+        """One answer for each clip, in their order; options and errors as for `predict`.
+
+        With `on_error="skip"` a clip that cannot be used or taken gets an answer that says so: `known` is false, `reason` the error.
+        """
         settings = self._settings(window, stride)
         answers = []
         for start in range(0, len(clips), _CLIPS_AT_ONCE):
             some = clips[start : start + _CLIPS_AT_ONCE]
-            poses = [clip.pose for clip in some]
-            ready = [self._prepare(clip, pose, settings) for clip, pose in zip(some, poses, strict=True)]
-            windows = self._windows(
-                [Clip(clip.id, {"pose": pose}, source=clip.source) for clip, pose in zip(some, ready, strict=True)], settings
-            )
-            for clip, pose, own in zip(some, poses, windows, strict=True):
-                probabilities = np.mean([window.probabilities for window in own], 0)
-                shown = tuple(own) if len(own) > 1 else ()
-                answers.append(
-                    Prediction(
-                        clip.id, self.bundle.classes, probabilities, self._truth(clip, classes), shown, source=clip.source, pose=pose
-                    )
-                )
+            try:
+                answers += self._predict(some, classes, settings)
+            except KinemaError:
+                if on_error != "skip":
+                    raise
+                answers += [self._predict_or_say_why(clip, classes, settings) for clip in some]
         return answers
+
+    def _predict(self, clips: Sequence[Clip], classes: Sequence[str] | None, settings: PoseInput) -> list[Prediction]:
+        poses = [clip.pose for clip in clips]
+        ready = [self._prepare(clip, pose, settings) for clip, pose in zip(clips, poses, strict=True)]
+        prepared = [Clip(clip.id, {"pose": pose}, source=clip.source) for clip, pose in zip(clips, ready, strict=True)]
+        answers = []
+        for clip, pose, windows in zip(clips, poses, self._windows(prepared, settings), strict=True):
+            probabilities = np.mean([window.probabilities for window in windows], 0)
+            shown = tuple(windows) if len(windows) > 1 else ()
+            truth = self._truth(clip, classes)
+            answers.append(Prediction(clip.id, self.bundle.classes, probabilities, truth, shown, source=clip.source, pose=pose))
+        return answers
+
+    def _predict_or_say_why(self, clip: Clip, classes: Sequence[str] | None, settings: PoseInput) -> Prediction:
+        try:
+            return self._predict([clip], classes, settings)[0]
+        except KinemaError as error:
+            return replace(
+                Prediction.nothing(clip.id, self.bundle.classes, str(error)), truth=self._truth(clip, classes), source=clip.source
+            )
 
     def check(self, pose: PoseSequence) -> None:
         """Raise `BundleError` with the reason where this bundle cannot take such skeletons."""
@@ -214,7 +237,8 @@ def _extent(pose: PoseSequence) -> float:
     return max(float(np.median((high - low).max(-1)[person][frames])) for person, frames in enumerate(there) if frames.any())
 
 
-def _read(paths: Sequence[str | Path]) -> list[Clip]:
+def read_recordings(paths: Sequence[str | Path]) -> list[Clip]:
+    """The clips in files and folders of any known format; `DataError` for what cannot be read."""
     # The readers are imported when a file is opened: recognition itself knows no data set.
     from kinema.datasets._files import read_clips
 

@@ -12,6 +12,7 @@ import numpy as np
 from kinema.clip import PoseSequence
 from kinema.errors import KinemaError
 from kinema.recognition.prediction import Prediction
+from kinema.recognition.recognizer import read_recordings
 from kinema.recognition.render import render
 from kinema.serving._ice import IDENTITY, communicator, endpoint, interface, reason
 
@@ -86,7 +87,7 @@ class RemoteRecognizer:
 
 
 def client(
-    pose: PoseSequence,
+    recording: PoseSequence | str | Path,
     host: str = "127.0.0.1",
     port: int = 10240,
     *,
@@ -95,7 +96,7 @@ def client(
     interval: float = 1.0,
     show: Callable[[str], None] = print,
 ) -> list[Prediction]:
-    """Play the first person of a recording to a server as a camera would, and ask every `interval` seconds what is being done.
+    """Play the first person of a recording (a pose, or a file of one) to a server as a camera would, and ask every `interval` seconds what is being done.
 
     `draw`: a PNG that is made anew with every answer: the last seconds of the skeleton, and the five most probable activities.
     `speed`: how many times faster than it was recorded; `interval` then counts seconds of the recording. Returns all answers.
@@ -105,6 +106,7 @@ def client(
             raise KinemaError(f"{name} is {value}; a positive number is expected")
     if draw is not None and Path(draw).suffix.lower() != ".png":
         raise KinemaError(f"{draw}: the client draws a .png")
+    pose = recording if isinstance(recording, PoseSequence) else read_recordings([recording])[0].pose
     times = np.arange(pose.frames) / pose.fps if pose.times is None else pose.times - pose.times[0]
     answers = []
     with RemoteRecognizer(host, port) as remote:
