@@ -99,6 +99,16 @@ class PoseSequence:
             object.__setattr__(self, name, value)
         object.__setattr__(self, "times", _check_times(self.times, frames, self.fps))
 
+    @classmethod
+    def _validated(cls, **fields: Any) -> PoseSequence:
+        """A sequence of all its fields as an earlier one had them, without another look at every number.
+
+        For what was taken from a validated sequence and kept under a checksum since; anything else goes through the constructor.
+        """
+        pose = object.__new__(cls)
+        pose.__dict__.update(fields)
+        return pose
+
     @property
     def persons(self) -> int:
         return self.points.shape[0]
