@@ -96,8 +96,9 @@ def client(
     interval: float = 1.0,
     show: Callable[[str], None] = print,
 ) -> list[Prediction]:
-    """Play the first person of a recording (a pose, or a file of one) to a server as a camera would, and ask every `interval` seconds what is being done.
+    """Play a recording to a server as a camera would, and ask every `interval` seconds what its first person is doing.
 
+    `recording`: a pose sequence, or a file of one.
     `draw`: a PNG that is made anew with every answer: the last seconds of the skeleton, and the five most probable activities.
     `speed`: how many times faster than it was recorded; `interval` then counts seconds of the recording. Returns all answers.
     """
