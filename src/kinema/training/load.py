@@ -94,6 +94,8 @@ def check_recipe(recipe: Recipe, source: str | Path = "recipe") -> Recipe:
         raise RecipeError(f"{source}: data.name is missing; it names the data set to train on")
     if "+" in recipe.data.name and (recipe.data.protocol or recipe.data.fold):
         raise RecipeError(f"{source}: data.name joins data sets, which are divided by their default protocols; leave out protocol and fold")
+    if recipe.fit.warmup >= recipe.fit.epochs:
+        raise RecipeError(f"{source}: fit.warmup is {recipe.fit.warmup}; it must be less than fit.epochs, {recipe.fit.epochs}")
     if recipe.fit.selection == "last":
         for key, used in (("schedule: plateau", recipe.fit.schedule == "plateau"), ("early_stop", recipe.fit.early_stop > 0)):
             if used:

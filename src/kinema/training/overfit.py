@@ -29,7 +29,10 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the sample was learnt by heart. One value an epoch: `accuracy` in evaluation mode; `training_accuracy`, `loss` in training."""
+    """Whether the sample was learnt by heart.
+
+    One value an epoch: `accuracy` in evaluation mode, `training_accuracy` and `loss` in training mode.
+    """
 
     passed: bool
     samples: int

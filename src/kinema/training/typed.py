@@ -27,10 +27,12 @@ class _Loader(yaml.SafeLoader):
     """Safe YAML that refuses a key given twice and reads `1e-3` as the number that everybody means by it."""
 
     def construct_mapping(self, node, deep=False):
-        keys = [key.value for key, _ in node.value]
+        seen = set()
         for key, _ in node.value:
-            if keys.count(key.value) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} occurs twice", key.start_mark)
+            name = str(key.value)
+            if name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {name!r} occurs twice", key.start_mark)
+            seen.add(name)
         return super().construct_mapping(node, deep)
 
 
