@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from kinema.evaluation.tables import update_docs
+from kinema.evaluation.tables import pages, update_docs
 
 ROOT = Path(__file__).parents[1]
 
 
 def test_tables_in_the_docs_are_what_the_results_say():
-    pages = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if page.exists()]
-    assert update_docs(pages, ROOT / "results", check=True) == [], "run: kinema results --update"
+    assert update_docs(pages(ROOT), ROOT / "results", check=True) == [], "run: kinema results --update"

@@ -119,7 +119,12 @@ def test_windows_and_their_phases_are_counted_as_windows_and_by_clip():
     result, scores = evaluate(bundle(input=windows), data)
     # Windows start at 0, 4, 8 and 12; the second one's frames 4-11 lie mostly before the change.
     assert result["unit"] == "windows" and result["n"] == 4 and result["correct"] == 2 and len(scores) == 4
-    assert result["clips"]["n"] == 1 and result["clips"]["unit"] == "clips" and "by clip" in evaluation_text(result)
+    assert (
+        result["samples"]["n"] == 8
+        and result["clips"]["n"] == 1
+        and result["clips"]["unit"] == "clips"
+        and "by clip" in evaluation_text(result)
+    )
 
 
 def test_a_bundle_measured_on_what_it_was_trained_on_says_so():

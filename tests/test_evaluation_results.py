@@ -125,15 +125,17 @@ def test_environment_and_command_tell_nothing_of_the_machines_folders(tmp_path, 
 
 def test_tables_hold_the_figures_of_the_file(tmp_path):
     rows = [
-        a_row(selection="validation", mean_class=0.9),
+        a_row(selection="validation", mean_class=0.9, loss=0.25),
         a_row(name="Ours|2", published="about 93"),
         speed_row("x", "y", 1, "float32", [2.0]),
     ]
     results = read_results(write_results(tmp_path / "r.json", "t", rows, command="c"))
     table = render(results)
     assert (
-        "| HCN | utd-mhad, cross-subject | 431 / 430 clips | 94.19 ± 1.64 | 91.6–96.0 | 2 | validation | 76.25 | 1.047 M | 90.00 |" in table
+        "| HCN | utd-mhad, cross-subject | 431 / 430 clips | 94.19 ± 1.64 | 91.6–96.0 | 2 | validation | 76.25 | 1.047 M | 90.00 | 0.25 |"
+        in table
     )
+    assert "| Mean class % | Loss |" in table
     assert "| Ours\\|2 |" in table and "about 93" in table
     assert "| x | y | 1 | float32 | 2 | 2 | 1 | 500 |" in table
     assert "Multiply-adds" not in table

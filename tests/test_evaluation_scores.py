@@ -103,6 +103,11 @@ def test_rows_of_results_are_made_from_scores():
     assert folded["unit"] == "windows" and folded["n_test"] == 8 and folded["n_train"] == 6 and folded["top1"]["mean"] == 0.5
     clips = scores_row("x", "d", "p", {0: windows}, {"1": 5, "2": 7}, by_clip=True)
     assert clips["unit"] == "clips" and clips["n_test"] == 4 and clips["top1_by_fold"]["mean"] == 0.5
+    assert "clean" not in row
+    apart = scores_row("x", "d", "p", {0: scores([0, 1, 1], [0, 1, 2]), 1: scores([0, 0, 2], [0, 1, 2])}, 9, copies=["clip0"])
+    assert apart["clean"]["n_test"] == 2 and apart["clean"]["runs"] == [0.5, 0.5] and apart["n_test"] == 3
+    by_fold = scores_row("x", "d", "p", {0: windows}, {"1": 5, "2": 7}, copies={"2": ["clip1"]})
+    assert by_fold["clean"]["n_test"] == 7 and by_fold["clean"]["mean"] == pytest.approx(4 / 7)
     with pytest.raises(DataError, match="seed 0 has the folds"):
         scores_row("x", "d", "p", {0: {"1": windows["1"]}}, {"1": 5, "2": 7})
 

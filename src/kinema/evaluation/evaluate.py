@@ -15,6 +15,7 @@ from kinema.datasets.audit import clean_test_ids
 from kinema.datasets.base import Dataset, OnError, Split
 from kinema.datasets.protocols import cut_validation
 from kinema.errors import DataError, ProtocolError, unknown
+from kinema.evaluation.metrics import evaluate_scores
 from kinema.evaluation.scores import Scores
 from kinema.recognition.recognizer import Recognizer
 from kinema.transforms.samples import PoseSamples
@@ -42,6 +43,7 @@ def evaluate(
 
     The result holds `dataset`, `protocol`, `fold`, `part`, the split's sizes in clips `n_train`, `n_val`, `n_test`, `unit`, all of
     `evaluate_scores` in that unit, and `bundle` {name, hash}. Besides, `clips`: the same by clip, where the unit is windows;
+    `samples`: the same by sample, where a window has several phases;
     `clean`, for the test part: the same without the clips that are exact copies of training clips, which it lists as
     `excluded`; `seen`: how many of the clips trained the bundle or chose its weights, None where its recipe tells of
     other data.
@@ -80,6 +82,8 @@ def evaluate(
     }
     if scores.unit != "clips":
         result["clips"] = {"unit": "clips", **scores.by_clip().metrics()}
+    if len(probabilities) > len(scores):
+        result["samples"] = {"unit": "samples", **evaluate_scores(probabilities, truth, bundle.classes)}
     if part == "test":
         clean = clean_test_ids(dataset, split)
         result["clean"] = clean_metrics(scores, set(split.test) - set(clean))

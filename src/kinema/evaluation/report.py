@@ -137,6 +137,12 @@ def _trust(result: Mapping[str, Any]) -> list[str]:
             f"{result['unit'].capitalize()} of one clip are alike, so the interval over {result['unit']} is too narrow. By clip (mean of "
             f"its {result['unit']}): {_percent(clips['top1'])} % of {clips['n']}, interval {_interval(clips)}."
         )
+    if "samples" in result:
+        samples = result["samples"]
+        notes.append(
+            f"Each of the {result['unit']} was looked at {samples['n'] / result['n']:.3g} times, from different first frames, and the "
+            f"answers averaged; counted one by one: {_percent(samples['top1'])} % of {samples['n']} samples."
+        )
     clean = result.get("clean")
     if clean and clean["excluded"]:
         notes.append(

@@ -29,7 +29,8 @@ from kinema.errors import DataError
 from kinema.evaluation.intervals import wilson
 
 
-def _top1(correct: Sequence[int], n: int) -> dict:
+def top1_of(correct: Sequence[int], n: int) -> dict:
+    """`{"mean", "std", "runs", "interval"}` of one count of right answers a seed, out of the same `n` samples."""
     if not all(0 <= count <= n for count in correct):
         raise ValueError(f"{list(correct)} right of {n}; counts of 0..{n} are expected")
     runs = [count / n for count in correct]
@@ -72,7 +73,7 @@ def accuracy_row(
         raise ValueError(f"{len(seeds)} seeds and {len(correct)} counts; one count a seed, at least one, is expected")
     row: dict[str, Any] = {"name": name, "dataset": dataset, "protocol": protocol, "unit": unit}
     if folds is None:
-        row |= {"n_train": n_train, "n_test": n_test, "seeds": list(seeds), "top1": _top1(correct, n_test)}
+        row |= {"n_train": n_train, "n_test": n_test, "seeds": list(seeds), "top1": top1_of(correct, n_test)}
     else:
         if not len(folds) == len(n_train) == len(n_test) or any(len(counts) != len(folds) for counts in correct):
             raise ValueError(f"{len(folds)} folds; n_train, n_test and each seed's counts must hold one number a fold")
@@ -81,10 +82,10 @@ def accuracy_row(
             "n_train": round(fmean(n_train)),
             "n_test": sum(n_test),
             "seeds": list(seeds),
-            "top1": _top1([sum(counts) for counts in correct], sum(n_test)),
+            "top1": top1_of([sum(counts) for counts in correct], sum(n_test)),
             "top1_by_fold": {"mean": fmean(by_fold), "std": stdev(by_fold) if len(by_fold) > 1 else None, "runs": by_fold},
             "folds": [
-                {"name": fold, "n_train": n_train[i], "n_test": n_test[i], "top1": _top1([counts[i] for counts in correct], n_test[i])}
+                {"name": fold, "n_train": n_train[i], "n_test": n_test[i], "top1": top1_of([counts[i] for counts in correct], n_test[i])}
                 for i, fold in enumerate(folds)
             ],
         }

@@ -96,7 +96,8 @@ class Scores:
 
     def without(self, clip_ids: Collection[str]) -> Scores:
         """The samples of all clips but these."""
-        left_out = np.isin(np.array(self.clip_ids), list(clip_ids))
+        unwanted = set(clip_ids)
+        left_out = np.array([clip_id in unwanted for clip_id in self.clip_ids])
         return self.select(~left_out[self.clip])
 
     def restrict(self, classes: Collection[str]) -> Scores:

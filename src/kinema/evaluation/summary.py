@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
 from kinema.errors import DataError
-from kinema.evaluation.results import accuracy_row
+from kinema.evaluation.results import accuracy_row, top1_of
 from kinema.evaluation.scores import Scores, pool
 
 AVERAGED = ("top1", "top5", "mean_class", "precision", "recall", "f1", "mse", "loss")
@@ -60,10 +60,14 @@ def scores_row(
     n_train: int | Mapping[str, int],
     *,
     by_clip: bool = False,
+    copies: Collection[str] | Mapping[str, Collection[str]] = (),
     **extra: Any,
 ) -> dict:
     """An accuracy row of results from the scores of each seed, or of each seed and fold; `n_train` in the same unit, by fold
-    where there are folds. Adds mean class accuracy, F1 and loss. `by_clip`: count clips, not samples. `extra`: further columns.
+    where there are folds. Adds mean class accuracy, F1 and loss.
+
+    `by_clip`: count clips, not samples. `copies`: ids of the test clips (by fold where there are folds) that are copies of
+    training clips; the row's `clean` is then top-1 without them, with its `n_test`. `extra`: further columns.
     """
     folds = list(n_train) if isinstance(n_train, Mapping) else None
     of_seed = {seed: dict(run) if folds is not None else {"": run} for seed, run in runs.items()}
@@ -87,4 +91,9 @@ def scores_row(
             "folds": list(tested),
         }
     unit = next(iter(one.values())).unit
+    if copies:
+        of_fold = copies if isinstance(copies, Mapping) else dict.fromkeys(tested, copies)
+        kept = [[scores.without(of_fold.get(fold, ())) for fold, scores in run.items()] for run in of_seed.values()]
+        n_kept = sum(map(len, kept[0]))
+        more["clean"] = {"n_test": n_kept, **top1_of([sum(int(part.correct.sum()) for part in run) for run in kept], n_kept)}
     return accuracy_row(name, dataset, protocol, seeds=list(runs), unit=unit, **sizes, **(more | extra))

@@ -18,6 +18,8 @@ from kinema._write import write_whole
 from kinema.errors import DataError, unknown
 from kinema.evaluation.results import is_accuracy, read_results
 
+# Keys that end so hold fractions, which tables print as percentages.
+_FRACTIONS = ("top1", "top5", "mean_class", "precision", "recall", "f1", "share")
 Column = tuple[str, Callable[[Mapping[str, Any]], str]]
 
 
@@ -42,14 +44,14 @@ def _time(value: float) -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
-def _figure(value: Any) -> str:
-    """Any extra column: `{"mean", "std"}` are fractions, so is a float of 0..1; other numbers as they are."""
+def _figure(key: str, value: Any) -> str:
+    """Any extra column: `{"mean", "std"}` are fractions, so are floats whose key says so; other numbers as they are."""
     if isinstance(value, Mapping):
         return _mean_std(value) if "mean" in value else ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return _percent(value) if 0 <= value <= 1 else f"{value:.4g}"
+        return _percent(value) if key.endswith(_FRACTIONS) else f"{value:.3g}"
     return str(value) if isinstance(value, int | str) else ""
 
 
@@ -60,6 +62,10 @@ def _data(row: Mapping[str, Any]) -> str:
 def _sizes(row: Mapping[str, Any]) -> str:
     folds = f", {len(row['folds'])} folds" if "folds" in row else ""
     return f"{row['n_train']} / {row['n_test']} {row.get('unit', 'clips')}{folds}"
+
+
+def _clean(row: Mapping[str, Any]) -> str:
+    return f"{_mean_std(row['clean'])} of {row['clean']['n_test']}"
 
 
 def _interval(row: Mapping[str, Any]) -> str:
@@ -73,6 +79,7 @@ _ACCURACY_COLUMNS: dict[str, Column] = {
     "n_train": ("Train / test", _sizes),
     "top1": ("Top-1 %", lambda row: _mean_std(row["top1"])),
     "interval": ("95 % interval", _interval),
+    "clean": ("Without copies %", _clean),
     "top1_by_fold": ("Mean of folds %", lambda row: _mean_std(row["top1_by_fold"])),
     "seeds": ("Seeds", lambda row: str(len(row["seeds"]))),
     "selection": ("Epoch chosen by", lambda row: row["selection"]),
@@ -101,8 +108,9 @@ def _extra_columns(rows: Sequence[Mapping[str, Any]], known: Iterable[str]) -> d
     keys = dict.fromkeys(key for row in rows for key in row if key not in known and key not in _NOT_COLUMNS)
     columns = {}
     for key in keys:
-        if any(_figure(row.get(key, "")) for row in rows):
-            columns[key] = (key.replace("_", " ").capitalize(), lambda row, key=key: _figure(row[key]))
+        if any(_figure(key, row.get(key)) for row in rows):
+            percent = " %" if key.endswith(_FRACTIONS) else ""
+            columns[key] = (key.replace("_", " ").capitalize() + percent, lambda row, key=key: _figure(key, row[key]))
     return columns
 
 
@@ -150,6 +158,12 @@ def render_folder(results_dir: str | Path) -> str:
         raise DataError("there are no results (*.json) here", results_dir)
     read = [(path, read_results(path)) for path in paths]
     return "\n\n".join(f"## {results['title']}\n\n`{path.name}`\n\n{render(results)}" for path, results in read) + "\n"
+
+
+def pages(root: str | Path) -> list[Path]:
+    """The pages of a project that may hold tables: README.md and docs/**/*.md."""
+    found = [Path(root) / "README.md", *sorted((Path(root) / "docs").rglob("*.md"))]
+    return [page for page in found if page.is_file()]
 
 
 def figure(results: Mapping[str, Any], row: str, value: str) -> str:
