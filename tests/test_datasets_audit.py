@@ -156,6 +156,26 @@ def test_broken_clips_are_found_and_counted_on_their_side(what, kind):
     assert (report.find(kind).touches[0].test, report.find(kind).touches[0].train) == (1, 0)
 
 
+def _with_zeros(seed, joints, frames=slice(3, 5)):
+    x = points(seed)
+    x[:, frames, joints] = 0
+    return x
+
+
+def test_joints_at_zero_are_found_unless_they_are_the_centre_or_masked():
+    masked = _with_zeros(1, [4])
+    hidden = PoseSequence(masked, "cad60", mask=(masked != 0).any(-1))
+    clips = [clip("x", _with_zeros(2, [0, 7]), "2"), clip("masked", hidden)]
+    report = audit(dataset(*clips))
+    assert kinds(report) == {"zeros"}
+    assert report.find("zeros").clips == ("x",)
+    assert report.find("zeros").items[0].detail == "head, left_hip in up to 2 frames"
+    assert report.find("zeros").touches[0].test == 1
+    centred = [clip(f"c{i}", _with_zeros(i, [2], slice(None)), "12"[i % 2]) for i in range(6)]
+    assert audit(dataset(*centred)).findings == ()
+    assert audit(dataset(*centred, clip("y", _with_zeros(9, [2, 3])))).find("zeros").clips == ("y",)
+
+
 def _not_finite():
     return PoseSequence(np.full((1, 4, V, 3), np.nan), "cad60")
 

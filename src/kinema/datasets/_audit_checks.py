@@ -123,6 +123,21 @@ def check_clips(contents: Mapping[str, Content], modality: str, splits: Named) -
     ]
 
 
+def check_zeros(zeros: Mapping[str, Mapping[str, int]], splits: Named) -> list[Finding]:
+    """Joints at exactly 0, which stands for "not seen" in many files. One joint that is there in most clips is the centre of the data."""
+    often = Counter(joint for joints in zeros.values() for joint in joints).most_common(1)
+    centre = often[0][0] if often and often[0][1] * 2 > len(zeros) else None
+    items = []
+    for clip, joints in zeros.items():
+        wrong = {joint: frames for joint, frames in joints.items() if joint != centre}
+        if wrong:
+            items.append(Item((clip,), f"{', '.join(wrong)} in up to {some(max(wrong.values()), 'frame')}"))
+    if not items:
+        return []
+    message = f"{some(len(items), 'clip')} with joints at exactly 0: probably not seen, and taken for positions"
+    return [Finding("zeros", message, tuple(items), clip_touches(splits, [item.clips[0] for item in items]), "pose")]
+
+
 def check_saturation(signals: Mapping[str, InertialSequence], splits: Named) -> list[Finding]:
     """Signals cut off at the end of the sensor's range.
 

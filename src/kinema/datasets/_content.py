@@ -60,6 +60,14 @@ def content_of(modality: Modality) -> Content:
     return Content(np.array(hashes, np.uint64))
 
 
+def joints_at_origin(pose: PoseSequence) -> dict[str, int]:
+    """Joint -> number of frames in which it is observed at exactly 0, in frames where other joints are elsewhere."""
+    at = (pose.points == 0).all(-1) & pose.observed
+    at &= (~at & pose.observed).any(-1, keepdims=True)
+    counts = at.any(0).sum(0)
+    return {pose.layout.joints[i]: int(counts[i]) for i in np.flatnonzero(counts)}
+
+
 def copies(contents: Mapping[str, Content]) -> list[tuple[str, ...]]:
     """Groups of clips whose frames are the same in the same order; clips that show nothing are in none."""
     groups: dict[bytes, list[str]] = defaultdict(list)

@@ -5,7 +5,7 @@ Each finding says which protocols it touches and how many of their clips. Nothin
 
 from __future__ import annotations
 
-from kinema.clip import InertialSequence, Modality
+from kinema.clip import InertialSequence, Modality, PoseSequence
 from kinema.datasets._audit_checks import (
     Link,
     Named,
@@ -14,12 +14,13 @@ from kinema.datasets._audit_checks import (
     check_labels,
     check_people,
     check_saturation,
+    check_zeros,
     clip_touches,
     some,
     tied,
 )
 from kinema.datasets._audit_report import AuditReport, Finding, Item, SplitAudit, Touch
-from kinema.datasets._content import Content, content_of, copies
+from kinema.datasets._content import Content, content_of, copies, joints_at_origin
 from kinema.datasets._each import each
 from kinema.datasets.base import Dataset, Split
 from kinema.errors import DataError, ProtocolError
@@ -46,19 +47,19 @@ def audit(dataset: Dataset, protocol: str | None = None, *, depth: bool = False,
         clips = [clip for clip in dataset.clips if clip.has(modality)]
         if not clips:
             continue
-        contents, signals = {}, {}
+        contents, zeros, signals = {}, {}, {}
         for clip, seen in each(clips, modality, _look, progress):
             if isinstance(seen, DataError):
                 unreadable.append(Item((clip.id,), str(seen)))
                 continue
-            contents[clip.id], signal = seen
+            contents[clip.id], zeros[clip.id], signal = seen
             if signal is not None:
                 signals[clip.id] = signal
         read[modality] = len(contents)
         found, copied, sharing = check_copies(contents, {clip.id: clip.label for clip in clips}, modality, splits)
         by_copy += copied
         by_frame += sharing
-        findings += [*found, *check_clips(contents, modality, splits), *check_saturation(signals, splits)]
+        findings += [*found, *check_clips(contents, modality, splits), *check_zeros(zeros, splits), *check_saturation(signals, splits)]
     findings += [*check_people(dataset, splits), *check_labels(dataset, splits)]
     if unreadable:
         touches = clip_touches(splits, [clip for item in unreadable for clip in item.clips])
@@ -96,6 +97,7 @@ def _splits(dataset: Dataset, protocol: str | None) -> tuple[Named, dict[str, st
     return splits, unfilled
 
 
-def _look(value: Modality) -> tuple[Content, InertialSequence | None]:
-    """The content, and the signals themselves where they are inertial: those are small and looked at together."""
-    return content_of(value), value if isinstance(value, InertialSequence) else None
+def _look(value: Modality) -> tuple[Content, dict[str, int], InertialSequence | None]:
+    """The content, joints at the origin of a pose, and inertial signals themselves: those are small and looked at together."""
+    zeros = joints_at_origin(value) if isinstance(value, PoseSequence) else {}
+    return content_of(value), zeros, value if isinstance(value, InertialSequence) else None
