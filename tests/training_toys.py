@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from kinema.layout import get_layout
 from kinema.models import registry
 from kinema.models.registry import ModelInfo, PoseShape
 from kinema.training.recipe import DataConfig, EngineConfig, FitConfig, ModelConfig, Recipe
-from kinema.transforms.config import PoseInput
+from kinema.transforms.config import PoseAugment, PoseInput
 
 CLASSES = ("raise left", "raise right", "bow")
 
@@ -101,3 +101,11 @@ def use_toy_data(dataset: Dataset, patch=setattr) -> None:
     from kinema.training import data
 
     patch(data, "read_dataset", lambda name, root=None, *, on_error="raise": dataset)
+
+
+def hard_recipe() -> Recipe:
+    """Everything that has a state of its own: what a resumed run has to get right."""
+    return replace(
+        toy_recipe(epochs=5, ema=0.8, schedule="plateau", patience=1, gamma=0.5, balanced=True, selection="refit", warmup=1, clip=1.0),
+        augment=PoseAugment(rotate=30, jitter=0.02, crop=0.6, mirror=0.3, drop_joints=0.1, mixup=0.3),
+    )

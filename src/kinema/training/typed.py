@@ -93,7 +93,7 @@ def parse(cls: type[T], value: Mapping[str, Any], source: str | Path) -> T:
 
 def build(cls: type[T], parsed: Namespace | Mapping[str, Any]) -> T:
     """An instance of dataclass `cls` from what a typed parser gave; keys of others in it are ignored."""
-    return cls(**{name: _built(kind, parsed[name]) for name, kind in field_types(cls).items()})
+    return cls(**{name: _built(kind, parsed[name]) for name, kind in field_types(cls).items() if name in parsed})
 
 
 def _built(kind: Any, value: Any) -> Any:
@@ -165,6 +165,9 @@ def _strict(cls: type, value: Any, source: str | Path, where: str) -> dict[str, 
             everywhere = {f"{where}{name}" for name in kinds}
             raise RecipeError(f"{source}: {unknown('key', f'{where}{key}', everywhere)}")
         result[key] = _entry(kinds[key], entry, source, f"{where}{key}")
+    for field in dataclasses.fields(cls):
+        if field.name not in value and field.default is field.default_factory is dataclasses.MISSING:
+            raise RecipeError(f"{source}: key '{where}{field.name}' is missing")
     return result
 
 
