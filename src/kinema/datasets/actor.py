@@ -60,13 +60,7 @@ def read(
     if people < 1 or trials < 1:
         raise DataError(f"{people} people and {trials} trials are asked for; at least one of each is expected")
     clips = [
-        Clip(
-            f"a{CLASSES.index(action) + 1}_s{who}_t{trial}_{view}",
-            {"pose": Lazy(partial(perform, action, str(who), view, trial, seed))},
-            CLASSES.index(action),
-            subject=str(who),
-            view=view,
-        )
+        clip(action, str(who), view, trial, seed)
         for action in actions
         for who in range(1, people + 1)
         for trial in range(1, trials + 1)
@@ -82,6 +76,13 @@ def read(
         leave_one_out("leave-one-subject-out", "each person tests once, the others train"),
     )
     return Dataset(INFO.name, tuple(clips), CLASSES, {protocol.name: protocol for protocol in protocols})
+
+
+def clip(action: str, who: str = "1", view: str = "front", trial: int = 1, seed: int = 0) -> Clip:
+    """One performance as a clip, labelled among UTD-MHAD's classes and made when its pose is asked for."""
+    label = CLASSES.index(action)
+    pose = Lazy(partial(perform, action, who, view, trial, seed))
+    return Clip(f"a{label + 1}_s{who}_t{trial}_{view}", {"pose": pose}, label, subject=who, view=view)
 
 
 @dataclass(frozen=True)

@@ -23,14 +23,17 @@ INK, FAINT, PAPER, PANEL, FLOOR = "#1f2733", "#7b8696", "#ffffff", "#f3f5f8", "#
 RIGHT_ANSWER, OTHER, TRACK = "#2f9e63", "#8fa3bf", "#e8ecf2"
 # (left, right, trunk) of each person in turn: blue and orange differ for every kind of colour vision.
 PERSONS = (("#2b6fd6", "#ee7b1c", "#39424f"), ("#12958f", "#c2408f", "#6b5b4b"), ("#6d55c9", "#a98a12", "#4f5d4f"))
-_AZIMUTH, _ELEVATION, _DISTANCE = np.deg2rad(24), np.deg2rad(11), 5.0
-_TRAIL_SECONDS = 0.8
+_AZIMUTH, _ELEVATION, _DISTANCE = np.deg2rad(-24), np.deg2rad(11), 5.0
+_TRAIL_SECONDS = 1.1
 _TRAIL_JOINTS = (("left_hand", "left_wrist"), ("right_hand", "right_wrist"))
 
 
 class Camera:
-    """Looks at a sequence from one fixed place that shows all of it. 2-D poses are seen as they are, 3-D ones from slightly
-    above and from one side, which keeps movements towards the sensor visible."""
+    """Looks at a sequence from one fixed place that shows all of it.
+
+    2-D poses are seen as they are, 3-D ones from slightly above and from one side, which keeps movements towards the sensor
+    visible; from the side on which a right hand that reaches out does not hide behind the body.
+    """
 
     def __init__(self, pose: PoseSequence):
         seen = pose.points[pose.observed]
@@ -109,9 +112,11 @@ class Canvas:
     def text(
         self, x: float, y: float, words: str, size: float, color: str = INK, anchor: str = "lm", bold: bool = False, room=None
     ) -> None:
-        """Words at a point (Pillow's anchors), shortened with an ellipsis where they are longer than `room`."""
+        """Words at a point (Pillow's anchors); where they are longer than `room`, they are set smaller, then cut with an ellipsis."""
         font = _font(round(size * OVERSAMPLE), bold)
-        if room is not None:
+        if room is not None and font.getlength(words) > room * OVERSAMPLE:
+            smaller = size * OVERSAMPLE * max(room * OVERSAMPLE / font.getlength(words), 0.7)
+            font = _font(int(smaller), bold)
             words = _shorten(words, font, room * OVERSAMPLE)
         self.draw.text((x * OVERSAMPLE, y * OVERSAMPLE), words, fill=color, font=font, anchor=anchor)
 
@@ -139,6 +144,22 @@ def mix(color: str, other: str, share: float) -> tuple[int, int, int]:
     from PIL.ImageColor import getrgb
 
     return tuple(round(share * a + (1 - share) * b) for a, b in zip(getrgb(color), getrgb(other), strict=True))
+
+
+def palette() -> Image:
+    """A picture that holds the 256 colours of a GIF: those that are drawn with, and their blends with the grounds at edges."""
+    from PIL import Image
+
+    people = [color for colors in PERSONS for color in colors]
+    blends = [(INK, PAPER, 16), (FAINT, PANEL, 8), (FAINT, PAPER, 12), (RIGHT_ANSWER, PAPER, 16), (OTHER, TRACK, 6)]
+    blends += [(FLOOR, PANEL, 4), (TRACK, PAPER, 4), *((color, PANEL, 14) for color in people), *((color, PAPER, 5) for color in people)]
+    colors = [mix(color, ground, (i + 1) / levels) for color, ground, levels in blends for i in range(levels)]
+    # Pillow takes the nearest colour but roughly, so the grounds themselves have no neighbours
+    grounds = [mix(PAPER, PAPER, 1), mix(PANEL, PANEL, 1)]
+    colors = [color for color in colors if min(np.abs(np.subtract(color, ground)).max() for ground in grounds) > 10] + grounds
+    image = Image.new("P", (1, 1))
+    image.putpalette([value for color in (colors + colors[-1:] * 256)[:256] for value in color])
+    return image
 
 
 def draw_skeletons(canvas: Canvas, pose: PoseSequence, camera: Camera, frame: int, box: tuple[float, float, float, float]) -> None:
@@ -225,13 +246,15 @@ def draw_labels(canvas: Canvas, box: tuple[float, float, float, float], top: Seq
         p = float(np.clip(p, 0, 1))
         middle = y + row * 0.36
         color = RIGHT_ANSWER if right_one else INK
-        canvas.text(left, middle, label, size, color, bold=right_one or rank == 0, room=right - left - (5.5 if right_one else 4) * size)
+        room = right - left - (5.2 if right_one else 4.0) * size  # beside a tick and "100 %"
+        canvas.text(left, middle, label, size, color, bold=right_one or rank == 0, room=room)
         if right_one:
-            canvas.text(right - 3.2 * size, middle, "✓", size, color, anchor="rm", bold=True)
+            canvas.text(right - 3.7 * size, middle, "✓", size, color, anchor="rm", bold=True)
         canvas.text(right, middle, f"{100 * p:.0f} %", size, FAINT, anchor="rm")
         edge, thin = y + row * 0.68, max(row * 0.15, 3.0)
         canvas.box(left, edge, right, edge + thin, TRACK, thin / 2)
-        canvas.box(left, edge, left + max((right - left) * p, thin), edge + thin, RIGHT_ANSWER if right_one else OTHER, thin / 2)
+        if p >= 0.005:
+            canvas.box(left, edge, left + max((right - left) * p, thin), edge + thin, RIGHT_ANSWER if right_one else OTHER, thin / 2)
         y += row
     if missed:
         canvas.text(left, y + row * 0.5, f"true: {truth}", size, RIGHT_ANSWER, bold=True, room=right - left)

@@ -17,7 +17,7 @@ import numpy as np
 from kinema._write import write_whole
 from kinema.clip import PoseSequence
 from kinema.errors import DataError, KinemaError
-from kinema.recognition._drawing import FAINT, Camera, Canvas, draw_labels, draw_skeletons
+from kinema.recognition._drawing import FAINT, Camera, Canvas, draw_labels, draw_skeletons, palette
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -201,8 +201,8 @@ def _gif(views: Sequence[_View], columns: int, fps: float | None) -> bytes:
 
     delay = max(2, round(100 / _rate(views, fps, 15)))
     pictures = _animation(views, columns, 100 / delay)
-    first = next(pictures).quantize(255, dither=Image.Dither.NONE)
-    rest = (picture.quantize(palette=first, dither=Image.Dither.NONE) for picture in pictures)
+    colors = palette()
+    first, *rest = (picture.quantize(palette=colors, dither=Image.Dither.NONE) for picture in pictures)
     file = io.BytesIO()
     first.save(file, format="GIF", save_all=True, append_images=rest, duration=10 * delay, loop=0)
     return file.getvalue()
