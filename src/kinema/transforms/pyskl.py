@@ -3,7 +3,7 @@
 For networks whose published weights were trained on it. Its rules, in order: frames without person 0 are dropped; joint 1 of
 person 0 in the first frame becomes the origin; the smallest rotation brings joint 1 - joint 0 to +z, another one the line
 from the left to the right shoulder (joints 4 and 8) to +x; bones and motion are taken; frames are sampled; persons are padded.
-It has no masks: a joint at exactly (0, 0, 0) was not observed and stays there, and so do its bones' other ends count.
+It has no masks: a joint at exactly (0, 0, 0) was not observed and stays there, and bones and motion take it for a position.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def _drop_empty_frames(points: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]
     if points.shape[1] > 1:
         swap = count[:, 1] > count[:, 0]
         if bool(swap.any()):
-            order = torch.arange(points.shape[1]).repeat(len(points), 1)
+            order = torch.arange(points.shape[1], device=points.device).repeat(len(points), 1)
             order[swap, 0], order[swap, 1] = 1, 0
-            rows = torch.arange(len(points))[:, None]
+            rows = torch.arange(len(points), device=points.device)[:, None]
             points, shown, count = points[rows, order], shown[rows, order], count[rows, order]
     kept = count[:, 0]
     if bool((kept == 0).any()):
@@ -52,7 +52,8 @@ def _drop_empty_frames(points: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]
     if bool((kept == lengths).all()):
         return points, lengths
     order = torch.argsort(~shown[:, 0], dim=1, stable=True)
-    return points[torch.arange(len(points))[:, None], :, order].transpose(1, 2), kept
+    rows = torch.arange(len(points), device=points.device)[:, None]
+    return points[rows, :, order].transpose(1, 2), kept
 
 
 def normalise(points: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -60,8 +61,8 @@ def normalise(points: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Te
 
     Returns the points and how many frames each clip has now. Raises `DataError` where a clip has no person at all.
     """
-    if lengths is None:
-        lengths = torch.full((len(points),), points.shape[2])
+    lengths = torch.full((len(points),), points.shape[2]) if lengths is None else lengths
+    lengths = lengths.to(points.device)
     full = bool((points[..., 0] != 0).all())  # nothing is missing: what nearly every clip is like
     if not full:
         points, lengths = _drop_empty_frames(points, lengths)
@@ -90,7 +91,7 @@ def skeleton_streams(
     is taken from each of `frames` segments; otherwise the frames that PYSKL's fixed seed takes, `clips` times.
     """
     points, lengths = normalise(points, lengths)
-    points = points[:, :persons]
+    points, lengths = points[:, :persons], lengths.cpu()
     batch, found, _, joints, _ = points.shape
     if training:
         shape = (batch * clips,)
@@ -114,5 +115,5 @@ def skeleton_streams(
 def _rows(points: Tensor, index: Tensor) -> Tensor:
     """Frames `index` (B, L) of every person: (B, M, L, V, C)."""
     batch, persons, frames = points.shape[:3]
-    start = torch.arange(batch * persons).view(batch, persons, 1) * frames
-    return points.flatten(0, 2).index_select(0, (start + index[:, None]).flatten()).view(batch, persons, -1, *points.shape[3:])
+    rows = torch.arange(batch * persons).view(batch, persons, 1) * frames + index[:, None]
+    return points.flatten(0, 2).index_select(0, rows.flatten().to(points.device)).view(batch, persons, -1, *points.shape[3:])
