@@ -165,9 +165,26 @@ class _Spatial(nn.Module):
         self.residual = nn.Identity() if width == out else _normed(nn.Conv2d(width, out, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        parts = self.conv(x).unflatten(1, (len(self.graph), -1))
-        y = torch.einsum("nkctv,kvw->nctw", parts, (self.graph * self.edge).to(parts.dtype))
+        graph = (self.graph * self.edge).to(x.dtype)  # (K, V, W): from joint v to joint w
+        first = self.conv.in_channels < self.norm.num_features  # whichever order has less to multiply by the graph
+        y = self._graph_first(x, graph) if first else self._graph_last(x, graph)
         return F.silu(self.norm(y) + self.residual(x))
+
+    def _graph_last(self, x: Tensor, graph: Tensor) -> Tensor:
+        n, _, t, v = x.shape
+        # Channels last, joint v's K * out channels are K rows of a (V * K, out) matrix.
+        parts = self.conv(x).permute(0, 2, 3, 1).reshape(n * t, v * len(graph), -1)
+        to_joints = graph.permute(2, 1, 0).reshape(v, -1).to(parts.dtype)
+        return torch.bmm(to_joints.expand(n * t, -1, -1), parts).view(n, t, v, -1).permute(0, 3, 1, 2)
+
+    def _graph_first(self, x: Tensor, graph: Tensor) -> Tensor:
+        n, c, t, v = x.shape
+        to_joints = graph.permute(2, 0, 1).reshape(-1, v)
+        gathered = torch.bmm(to_joints.expand(n * t, -1, -1), x.permute(0, 2, 3, 1).reshape(n * t, v, c))
+        gathered = gathered.view(n, t, v, -1).permute(0, 3, 1, 2)
+        weight = self.conv.weight.view(len(graph), -1, c).transpose(0, 1).reshape(-1, len(graph) * c, 1, 1)
+        bias = torch.einsum("kvw,ko->ow", graph, self.conv.bias.view(len(graph), -1).to(graph.dtype))
+        return F.conv2d(gathered, weight) + bias.unsqueeze(1)
 
 
 class _Temporal(nn.Module):
