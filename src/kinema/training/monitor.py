@@ -6,11 +6,12 @@ import csv
 import io
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kinema._write import write_whole
+from kinema.errors import KinemaError
 from kinema.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -66,7 +67,11 @@ class Monitor:
         if self.writes and self._curves is None:
             done = sum(history.epochs for history in histories)
             self._curves = SummaryWriter(str(self.out / "tensorboard"), purge_step=done + 1)
-            self._open.callback(self._curves.close)
+            self._open.callback(self._close_curves)
+
+    def _close_curves(self) -> None:
+        with suppress(OSError):  # told when the epoch was written
+            self._curves.close()
 
     def after_step(self, share: float) -> None:
         if self._bar is not None:
@@ -98,7 +103,10 @@ class Monitor:
             writer.writerows({"stage": name, **row} for row in history.rows)
         write_whole(self.out / "log.csv", table.getvalue().encode())
         step = sum(history.epochs for history in histories)
-        for key, value in histories[-1].rows[-1].items():
-            if key != "epoch":
-                self._curves.add_scalar(key.replace("_", "/"), value, step)
-        self._curves.flush()
+        try:
+            for key, value in histories[-1].rows[-1].items():
+                if key != "epoch":
+                    self._curves.add_scalar(key.replace("_", "/"), value, step)
+            self._curves.flush()
+        except OSError as error:
+            raise KinemaError(f"{self.out / 'tensorboard'}: cannot be written: {error.strerror or error}") from error

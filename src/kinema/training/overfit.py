@@ -8,13 +8,14 @@ mode, as later test clips are: a batch norm that never switches fails here.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.dropout import _DropoutNd
 
 from kinema.errors import DataError
+from kinema.models.registry import model_info
 from kinema.training.data import read_parts
 from kinema.training.fit import make_fabric, make_model, reproducible
 from kinema.training.load import check_recipe
@@ -77,6 +78,7 @@ def overfit(recipe: Recipe, samples: int = 100, epochs: int = 200) -> Verdict:
     recipe = replace(
         recipe,
         augment=PoseAugment(),
+        model=replace(recipe.model, config=recipe.model.config | _no_dropout(recipe.model.name)),
         fit=replace(
             recipe.fit,
             epochs=epochs,
@@ -95,7 +97,9 @@ def overfit(recipe: Recipe, samples: int = 100, epochs: int = 200) -> Verdict:
     fabric = make_fabric(recipe.engine)
     with reproducible(recipe, fabric):
         model, _ = make_model(recipe, everything, len(parts.classes))
-        _no_dropout(model)
+        for module in model.modules():
+            if isinstance(module, _DropoutNd):
+                module.p = 0.0
         stage = Stage(recipe, fabric, model, chosen, chosen, len(parts.classes))
         rows = stage.run(lambda stage: stage.history.rows[-1]["val_top1"] == 1, lambda share: None).rows
     accuracy, training = tuple(row["val_top1"] for row in rows), tuple(row["train_top1"] for row in rows)
@@ -147,10 +151,9 @@ class _Chosen:
         return self.samples.batch(self.indices[indices], **{**how, "generator": None})
 
 
-def _no_dropout(model: nn.Module) -> None:
-    for module in model.modules():
-        if isinstance(module, _DropoutNd):
-            module.p = 0.0
+def _no_dropout(model: str) -> dict[str, float]:
+    """Settings of a model that switch its dropout off, where it is no module of its own."""
+    return {f.name: 0.0 for f in fields(model_info(model).defaults) if "dropout" in f.name}
 
 
 def _hints(chosen: _Chosen, accuracy: tuple[float, ...], training: tuple[float, ...], rows: list[dict[str, float]]) -> list[str]:
