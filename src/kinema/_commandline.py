@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from docstring_parser import parse as parse_docstring
@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser, Namespace
 from kinema.errors import unknown
 
 Command = Callable[..., "int | None"]
+Commands = Mapping[str, "Command | Commands"]
 
 
 class Parser(ArgumentParser):
@@ -28,55 +29,55 @@ class Parser(ArgumentParser):
         sys.exit(2)
 
 
-def summary(function: Command) -> str:
-    return (function.__doc__ or "").strip().splitlines()[0]
-
-
-def command_parser(program: str, function: Command) -> Parser:
-    """A parser for one function: parameters without a default are positional (a list takes several), flags are false by default."""
-    doc = parse_docstring(function.__doc__ or "")
-    helps = {param.arg_name: param.description for param in doc.params}
-    text = "\n\n".join(part for part in (doc.short_description, doc.long_description) if part)
-    parser = Parser(prog=program, description=text)
-    by_type = []
-    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
-        help_text, option = helps.get(name, ""), "--" + name
-        if parameter.kind is parameter.VAR_KEYWORD:
-            parser.add_class_arguments(_settings_class(function), as_group=False)
-        elif parameter.default is parameter.empty:
-            several = parameter.annotation == list[str]
-            parser.add_argument(name, help=help_text, **({"nargs": "+"} if several else {}))
-        elif parameter.annotation is bool:
-            parser.add_argument(option, action="store_true", help=help_text)
-        else:
-            by_type.append(name)
-    skipped = {name for name in inspect.signature(function).parameters if name not in by_type}
-    parser.add_function_arguments(function, as_group=False, skip=skipped)
-    return parser
-
-
-def _settings_class(function: Command) -> type:
-    return function.settings  # type: ignore[attr-defined]
-
-
-def settings(dataclass: type) -> Callable[[Command], Command]:
-    """The function's `**overrides` are fields of this dataclass, given as `--field.name value`; only those given are passed."""
+def overridable(dataclass: type) -> Callable[[Command], Command]:
+    """The function's `**overrides` are fields of this dataclass, given as `--section.field value`; only those given are passed."""
 
     def mark(function: Command) -> Command:
-        function.settings = dataclass  # type: ignore[attr-defined]
+        function.overridable = dataclass  # type: ignore[attr-defined]
         return function
 
     return mark
 
 
-def run_command(program: str, function: Command, argv: Sequence[str]) -> int:
-    """Parse `argv` and call the function with what was given. Returns the exit status."""
-    given = command_parser(program, function).parse_args(list(argv), defaults=False)
-    own = inspect.signature(function).parameters
-    values: dict[str, Any] = {name: given[name] for name in own if name in given}
-    if hasattr(function, "settings"):
+def command_parser(program: str, function: Command) -> Parser:
+    """A parser for one function: what stands before `*` is positional (a list takes several), the rest are options; bools are flags."""
+    doc = parse_docstring(function.__doc__ or "")
+    helps = {param.arg_name: param.description or "" for param in doc.params}
+    parser = Parser(prog=program, description="\n\n".join(part for part in (doc.short_description, doc.long_description) if part))
+    parameters = inspect.signature(function, eval_str=True).parameters
+    typed_options = set()
+    for name, parameter in parameters.items():
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+            count = "+" if parameter.annotation == list[str] else None if parameter.default is parameter.empty else "?"
+            parser.add_argument(name, help=helps[name], **({"nargs": count} if count else {}))
+        elif parameter.annotation is bool:
+            parser.add_argument("--" + name, action="store_true", help=helps[name])
+        elif parameter.kind is parameter.KEYWORD_ONLY:
+            typed_options.add(name)
+    parser.add_function_arguments(function, as_group=False, skip=set(parameters) - typed_options)
+    if hasattr(function, "overridable"):
+        parser.add_class_arguments(function.overridable, as_group=False, skip=set(parameters))
+    return parser
+
+
+def run(program: str, commands: Commands, argv: Sequence[str]) -> int:
+    """Find the command that `argv` names, parse the rest and call it. Returns the exit status."""
+    name, rest = (argv[0], argv[1:]) if argv else ("--help", ())
+    if name in ("-h", "--help"):
+        print(_overview(program, commands))
+        return 0
+    if name not in commands:
+        print(f"{program}: {unknown('command', name, commands)}", file=sys.stderr)
+        return 2
+    command = commands[name]
+    if isinstance(command, Mapping):
+        return run(f"{program} {name}", command, rest)
+    given = command_parser(f"{program} {name}", command).parse_args(list(rest), defaults=False)
+    own = inspect.signature(command).parameters
+    values = {key: given[key] for key in own if key in given}
+    if hasattr(command, "overridable"):
         values.update({key: value for key, value in _flat(given) if key.partition(".")[0] not in own})
-    return function(**values) or 0
+    return command(**values) or 0
 
 
 def _flat(given: Namespace) -> list[tuple[str, Any]]:
@@ -88,3 +89,15 @@ def _flat(given: Namespace) -> list[tuple[str, Any]]:
         else:
             rows.append((key, value))
     return rows
+
+
+def _overview(program: str, commands: Commands) -> str:
+    rows = []
+    for name, command in commands.items():
+        if isinstance(command, Mapping):
+            rows += [(f"{name} {inner}", function) for inner, function in command.items()]
+        else:
+            rows.append((name, command))
+    width = max(len(name) for name, _ in rows)
+    lines = [f"  {name:{width}}  {(function.__doc__ or '').strip().splitlines()[0]}" for name, function in rows]
+    return "\n".join([f"usage: {program} COMMAND ...", "", *lines, "", f"{program} COMMAND --help tells what each takes."])

@@ -1,0 +1,353 @@
+"""The commands: typed functions, one each, with no logic of their own. `kinema COMMAND --help` shows what each takes."""
+
+from __future__ import annotations
+
+import json as json_module
+import os
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from kinema._commandline import overridable, run
+from kinema._memory import keep_freed_memory
+from kinema.errors import KinemaError
+from kinema.training.recipe import Recipe
+
+
+def predict(
+    files: list[str],
+    *,
+    bundle: str = "utd-mhad-skeleton",
+    top: int = 5,
+    window: float | None = None,
+    stride: float | None = None,
+    json: bool = False,
+    render: str | None = None,
+    on_error: Literal["raise", "skip"] = "raise",
+) -> None:
+    """Say what the people in recordings are doing.
+
+    Args:
+        files: Recordings, or folders of them, in a data set's own format (see `kinema data list`) or Kinema's.
+        bundle: Name of a bundle that ships with Kinema, or path of one.
+        top: Number of labels shown, the most probable first.
+        window: Seconds of a window; a longer recording is answered window by window. Default: the bundle's own way.
+        stride: Seconds from the start of one window to the start of the next. Default: half a window.
+        json: Print one JSON object and nothing else.
+        render: Draw the skeletons with the answers: OUT.png (a strip), OUT.gif or OUT.mp4; one file for each of several recordings.
+        on_error: What happens at a recording that cannot be used: "raise" stops, "skip" goes on and names it at the end.
+    """
+    from kinema.recognition.recognizer import load
+    from kinema.recognition.render import render_predictions
+    from kinema.recognition.report import predictions_text
+
+    predictions = load(bundle).predict_files(files, window=window, stride=stride, on_error=on_error)
+    data = {"bundle": bundle, "predictions": [prediction.to_dict(top) for prediction in predictions]}
+    _print(predictions_text(predictions, top), data, json)
+    if render:
+        for path in render_predictions(predictions, render, top):
+            print(f"drawn: {path}", file=sys.stderr)
+
+
+@overridable(Recipe)
+def train(recipe: str, *, out: str | None = None, resume: bool = False, json: bool = False, **overrides: Any) -> None:
+    """Train what a recipe describes, measure it on the test part, and leave a bundle.
+
+    Args:
+        recipe: YAML file; every field of it can be overridden, as in `--fit.lr 1e-3`.
+        out: Folder for log, checkpoint, scores and bundle. Default: runs/ and the recipe's name.
+        resume: Go on after the last complete epoch of an earlier, interrupted call.
+        json: Print the result as one JSON object and nothing else.
+    """
+    from kinema.training.fit import fit
+    from kinema.training.load import load_recipe
+
+    loaded = load_recipe(recipe, overrides)
+    result = fit(loaded, Path(out) if out else Path("runs") / Path(recipe).stem, resume=resume, progress=not json)
+    _print(result.text(), result.to_dict(), json)
+
+
+@overridable(Recipe)
+def overfit(recipe: str, *, samples: int = 100, epochs: int = 200, json: bool = False, **overrides: Any) -> int:
+    """The sanity check: can this model learn a small sample by heart? Exit status 1 where it cannot.
+
+    Args:
+        recipe: YAML file; every field of it can be overridden, as in `--fit.lr 1e-3`.
+        samples: Training samples, taken evenly from the classes.
+        epochs: Passes over them at most.
+        json: Print verdict and curve as one JSON object and nothing else.
+    """
+    from kinema.training.load import load_recipe
+    from kinema.training.overfit import overfit as run_overfit
+
+    verdict = run_overfit(load_recipe(recipe, overrides), samples, epochs)
+    _print(verdict.text(), verdict.to_dict(), json)
+    return 0 if verdict.passed else 1
+
+
+@overridable(Recipe)
+def evaluate(
+    *,
+    bundle: str = "utd-mhad-skeleton",
+    protocol: str | None = None,
+    fold: str | None = None,
+    part: Literal["test", "val", "train"] = "test",
+    figures: str | None = None,
+    json: bool = False,
+    **overrides: Any,
+) -> None:
+    """Measure a bundle on a data set: accuracy with its interval, loss, per class, confusion, with and without copied clips.
+
+    Of the recipe's fields `--data.name`, `--data.root` and `--data.on_error` count; by default the data that the bundle was trained on.
+
+    Args:
+        bundle: Name of a bundle that ships with Kinema, or path of one.
+        protocol: How the data set is divided. Default: its first protocol.
+        fold: Name of one split, where the protocol has several.
+        part: Which part is measured.
+        figures: Folder for pictures of the confusion matrix and the classes.
+        json: Print the result as one JSON object and nothing else.
+    """
+    from kinema.bundle import load
+    from kinema.datasets.base import read_dataset
+    from kinema.evaluation import evaluate as evaluation
+    from kinema.evaluation.plots import write_figures
+
+    loaded = load(bundle)
+    name = overrides.pop("data.name", None) or loaded.recipe["data"]["name"]
+    on_error = overrides.pop("data.on_error", "raise")
+    dataset = read_dataset(name, overrides.pop("data.root", None), on_error=on_error)
+    if overrides:
+        raise KinemaError(f"kinema evaluate takes no --{next(iter(overrides))}; of the recipe's fields data.name, data.root, data.on_error")
+    result, _ = evaluation.evaluate(loaded, dataset, protocol, fold, part, on_error=on_error, progress=not json)
+    _print(evaluation.evaluation_text(result), result, json)
+    if figures:
+        for path in write_figures(result, Path(figures)):
+            print(f"drawn: {path}", file=sys.stderr)
+
+
+def report(run: str, *, out: str | None = None) -> None:
+    """Write one self-contained HTML page about a run: result, curves, confusion matrix, per-class table, worst clips.
+
+    Args:
+        run: Folder that `kinema train` wrote.
+        out: The page. Default: report.html in that folder.
+    """
+    from kinema.evaluation.report import report as write_report
+
+    print(write_report(run, out))
+
+
+def data_list(*, json: bool = False) -> None:
+    """The data sets and formats that Kinema reads.
+
+    Args:
+        json: Print one JSON object and nothing else.
+    """
+    from dataclasses import asdict
+
+    from kinema.datasets._inspect import list_text
+    from kinema.datasets.base import dataset_infos
+
+    infos = dataset_infos()
+    _print(list_text(infos), {"datasets": [asdict(info) for info in infos]}, json)
+
+
+def data_inspect(name: str, root: str | None = None, *, on_error: Literal["raise", "skip"] = "raise", json: bool = False) -> None:
+    """What a data set holds: clips, classes, people, lengths, units, missing joints, protocols and their splits.
+
+    Args:
+        name: Data set, see `kinema data list`.
+        root: Its folder. Default: the folder of that name under $KINEMA_DATA.
+        on_error: What happens at a clip that cannot be read: "raise" stops, "skip" leaves it out and counts it.
+        json: Print one JSON object and nothing else.
+    """
+    from kinema.datasets._inspect import inspect, inspect_text
+    from kinema.datasets.base import read_dataset
+
+    found = inspect(read_dataset(name, root, on_error=on_error), progress=not json)
+    _print(inspect_text(found), found, json)
+
+
+def data_audit(name: str, root: str | None = None, *, protocol: str | None = None, depth: bool = False, json: bool = False) -> None:
+    """Look for what makes results untrue: copies and people on both sides of a split, broken, frozen or saturated recordings.
+
+    Args:
+        name: Data set, see `kinema data list`.
+        root: Its folder. Default: the folder of that name under $KINEMA_DATA.
+        protocol: The division that is looked at. Default: all that the data set has.
+        depth: Look into the depth images too, which takes minutes.
+        json: Print one JSON object and nothing else.
+    """
+    from kinema.datasets.audit import audit
+    from kinema.datasets.base import read_dataset
+
+    found = audit(read_dataset(name, root, on_error="skip"), protocol, depth=depth, progress=not json)
+    _print(found.text(), found.to_dict(), json)
+
+
+def data_convert(name: str, root: str, out: str, *, on_error: Literal["raise", "skip"] = "raise") -> None:
+    """Write a data set in Kinema's own form: a folder with clips.csv and one .npz a clip.
+
+    Args:
+        name: Data set, see `kinema data list`.
+        root: Its folder.
+        out: New folder.
+        on_error: What happens at a clip that cannot be read: "raise" stops, "skip" leaves it out and counts it.
+    """
+    from kinema.datasets._convert import convert
+    from kinema.datasets.base import read_dataset
+
+    dataset = read_dataset(name, root, on_error=on_error)
+    convert(dataset, out)
+    print(f"{len(dataset)} clips written to {out}" + (f", {len(dataset.skipped)} skipped" if dataset.skipped else ""))
+
+
+def models(pattern: str = "", *, json: bool = False) -> None:
+    """The models: name, paper, what they take, parameters and multiply-adds of one clip.
+
+    Args:
+        pattern: Part of a name.
+        json: Print one JSON object and nothing else.
+    """
+    from kinema.models._table import model_rows, model_text
+
+    rows = model_rows(pattern)
+    _print(model_text(rows), {"models": rows}, json)
+
+
+def bundles(name: str = "", *, json: bool = False) -> None:
+    """The bundles that ship with Kinema, or one bundle: what it takes, what it knows, and what was measured of it.
+
+    Args:
+        name: Name or path of one bundle. Default: all that ship.
+        json: Print one JSON object and nothing else.
+    """
+    from kinema.bundle import load, shipped
+
+    loaded = [load(each) for each in ([name] if name else shipped())]
+    text = "\n\n".join(bundle.describe() for bundle in loaded)
+    _print(text, {"bundles": [bundle.to_dict() for bundle in loaded]}, json)
+
+
+def results(name: str = "", *, folder: str = "results", update: bool = False, check: bool = False) -> int | None:
+    """The measured results as tables, and the tables of the documentation made of them.
+
+    Args:
+        name: One file of results, without .json. Default: all.
+        folder: Where the files are.
+        update: Write the tables into README.md and docs/ instead of showing them.
+        check: Name the tables in README.md and docs/ that are not what the files say; exit status 1 if there are any.
+    """
+    from kinema.evaluation.results import read_results
+    from kinema.evaluation.tables import pages, render, render_folder, update_docs
+
+    if update or check:
+        stale = update_docs(pages("."), folder, check=check)
+        print("\n".join(stale) or "every table is what the results say")
+        return 1 if check and stale else 0
+    print(render(read_results(Path(folder) / f"{name}.json")) if name else render_folder(folder))
+    return 0
+
+
+def reproduce(study: str, *, runs: str = "runs", results: str = "results") -> None:
+    """Train and measure every row of a study, going on where an earlier call stopped, and print its table.
+
+    Args:
+        study: Name of a study or of a system under recipes/studies, or path of a study's file.
+        runs: Folder for the trainings.
+        results: Folder for the file of results.
+    """
+    from kinema.evaluation.results import read_results
+    from kinema.evaluation.tables import render
+    from kinema.training.study import find_studies, run_study
+
+    for path in find_studies(study):
+        print(render(read_results(run_study(path, runs, results))))
+
+
+def demo(*, out: str = "demo-output", bundle: str = "utd-mhad-skeleton") -> int:
+    """Recognise what a synthetic actor does (and real people, where $KINEMA_DATA has UTD-MHAD), and draw it.
+
+    Args:
+        out: Folder for the picture and the animation.
+        bundle: Name of a bundle that ships with Kinema, or path of one, trained on UTD-MHAD's classes.
+    """
+    from kinema.demo import demo as run_demo
+
+    return run_demo(out, bundle)
+
+
+def robocomp_serve(
+    *, bundle: str = "cad60-activities", host: str = "127.0.0.1", port: int = 10240, shared: bool = False, max_clients: int = 16
+) -> None:
+    """Run the RoboComp component: skeletons in, activities out, over ZeroC Ice. Ctrl-C ends it.
+
+    Args:
+        bundle: Name of a bundle that ships with Kinema, or path of one.
+        host: Address to listen at; the default is reached from this machine alone.
+        port: Port to listen at.
+        shared: All clients feed one stream, as one camera's component and one asking component do. Default: a stream each.
+        max_clients: Streams held at the same time.
+    """
+    from kinema.serving.robocomp import serve
+
+    serve(bundle, host, port, shared=shared, max_clients=max_clients)
+
+
+def robocomp_client(recording: str, *, host: str = "127.0.0.1", port: int = 10240, draw: str | None = None, speed: float = 1.0) -> None:
+    """Play a recording to the component as a camera would, ask once a second what is going on, and draw the skeleton.
+
+    Args:
+        recording: A file of skeletons.
+        host: Address of the component.
+        port: Port of the component.
+        draw: PNG that is drawn anew with every answer.
+        speed: How many times faster than it was recorded.
+    """
+    from kinema.serving.robocomp_client import client
+
+    client(recording, host, port, draw=draw, speed=speed)
+
+
+COMMANDS = {
+    "predict": predict,
+    "train": train,
+    "evaluate": evaluate,
+    "report": report,
+    "data": {"list": data_list, "inspect": data_inspect, "audit": data_audit, "convert": data_convert},
+    "models": models,
+    "bundles": bundles,
+    "overfit": overfit,
+    "results": results,
+    "reproduce": reproduce,
+    "demo": demo,
+    "robocomp": {"serve": robocomp_serve, "client": robocomp_client},
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; what the user can mend is told in one line, with exit status 2."""
+    keep_freed_memory()
+    try:
+        return run("kinema", COMMANDS, sys.argv[1:] if argv is None else argv)
+    except KinemaError as error:
+        print(f"kinema: {error}", file=sys.stderr)
+        return getattr(error, "status", 2)
+    except KeyboardInterrupt:
+        print("kinema: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        print(f"kinema: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
+        return 2
+
+
+def _print(text: str, data: dict[str, Any], as_json: bool) -> None:
+    print(json_module.dumps(data) if as_json else text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
