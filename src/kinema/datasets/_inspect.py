@@ -91,15 +91,16 @@ def inspect_text(report: dict[str, Any], limit: int = 30) -> str:
 
 
 def _say(value: Any) -> str:
-    if isinstance(value, dict):
-        if "min" in value and value["min"] == value["max"]:
-            value = {"all": value["min"], **{name: one for name, one in value.items() if name not in ("min", "median", "max")}}
-        if len(value) == 1 and "all" not in value and not isinstance(next(iter(value.values())), list):
-            return next(iter(value))  # one form for all clips
-        return ", ".join(f"{name} {_say(one)}" for name, one in value.items())
+    """Spreads as "min 1, median 2, max 3", ranges as "x -1 to 1", forms as "m" or, where clips differ, "m (3), mm (1)"."""
     if isinstance(value, list):
         return " to ".join(_say(one) for one in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, dict):
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if "min" in value and value["min"] == value["max"]:
+        value = {"all": value["min"], **{name: one for name, one in value.items() if name not in ("min", "median", "max")}}
+    if "min" in value or "all" in value or any(isinstance(one, list) for one in value.values()):
+        return ", ".join(f"{name} {_say(one)}" for name, one in value.items())
+    return next(iter(value)) if len(value) == 1 else ", ".join(f"{name} ({count})" for name, count in value.items())
 
 
 def _protocol(dataset: Dataset, name: str) -> dict[str, Any]:
