@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_toys import CLASSES, hard_recipe, register_toy, toy_clip, toy_dataset, toy_recipe, use_toy_data
+from training_toys import CLASSES, hard_recipe, register_toy, steady_recipe, toy_clip, toy_dataset, toy_recipe, use_toy_data
 
 from kinema import bundle
 from kinema.clip import Clip, PoseSequence
@@ -277,6 +277,17 @@ def test_a_full_disk_leaves_the_former_checkpoint_whole(tmp_path, monkeypatch):
         fit(toy_recipe(epochs=3), out, progress=False)
     assert len(load_checkpoint(out / "last.ckpt")["stage"]["history"]["rows"]) == 1
     assert not [path for path in out.iterdir() if path.name.endswith(".part")]
+
+
+def test_two_devices_share_the_work_and_reach_the_same_weights(tmp_path):
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    subprocess.run([sys.executable, HERE / "training_two_devices.py", shared], timeout=200, cwd=HERE, check=True, capture_output=True)
+    fit(steady_recipe(), alone, progress=False)
+    states = [bundle.load(path).state for path in (alone, shared)]
+    for name in states[0]:
+        torch.testing.assert_close(states[0][name], states[1][name], atol=1e-4, rtol=1e-3)
+    results = [load_scores(path / "scores.npz").probabilities for path in (alone, shared)]
+    np.testing.assert_allclose(*results, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from kinema.datasets.protocols import by_values, leave_one_out
 from kinema.layout import get_layout
 from kinema.models import registry
 from kinema.models.registry import ModelInfo, PoseShape
-from kinema.training.recipe import DataConfig, EngineConfig, FitConfig, ModelConfig, Recipe
+from kinema.training.recipe import DataConfig, EngineConfig, FitConfig, InitConfig, ModelConfig, Recipe
 from kinema.transforms.config import PoseAugment, PoseInput
 
 CLASSES = ("raise left", "raise right", "bow")
@@ -109,3 +109,9 @@ def hard_recipe() -> Recipe:
         toy_recipe(epochs=5, ema=0.8, schedule="plateau", patience=1, gamma=0.5, balanced=True, selection="refit", warmup=1, clip=1.0),
         augment=PoseAugment(rotate=30, jitter=0.02, crop=0.6, mirror=0.3, drop_joints=0.1, mixup=0.3),
     )
+
+
+def steady_recipe() -> Recipe:
+    """Nothing in it depends on how a batch is divided over devices: no dropout, no norm over the batch, no augmentation."""
+    recipe = toy_recipe(epochs=4, batch_size=7, ema=0.5)
+    return replace(recipe, model=ModelConfig("toy", {"dropout": 0.0}), init=InitConfig(freeze=("backbone.1",)))

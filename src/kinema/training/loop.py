@@ -212,9 +212,10 @@ def probabilities(model: nn.Module, samples: PoseSamples, fabric: Fabric, batch_
     if ranks > 1:  # norms saw different samples on each device; the first device's statistics are the ones that are kept
         for buffer in model.buffers():
             buffer.copy_(fabric.broadcast(buffer))
-    own = torch.arange(math.ceil(count / ranks) * ranks).clamp(max=count - 1)[fabric.global_rank :: ranks]
+    # Every device answers as many samples as the others, if need be the last one once more.
+    places = torch.arange(math.ceil(count / ranks) * ranks)[fabric.global_rank :: ranks]
     parts = []
-    for part in own.split(batch_size):
+    for part in places.clamp(max=count - 1).split(batch_size):
         total = 0.0
         for view in range(views):
             batch = samples.batch(part, view=view, views=views, device=fabric.device)
@@ -222,11 +223,13 @@ def probabilities(model: nn.Module, samples: PoseSamples, fabric: Fabric, batch_
                 logits = model(batch.x, batch.mask)
             total = total + logits.float().cpu().double().softmax(1)
         parts.append(total / views)
-    result = torch.cat(parts)
-    if ranks > 1:
-        result = fabric.all_gather(result.to(fabric.device)).transpose(0, 1).flatten(0, 1).cpu()
     model.train(was_training)
-    return result[:count]
+    own = torch.cat(parts)
+    if ranks == 1:
+        return own
+    result = own.new_zeros(count, own.shape[1])
+    result[places[places < count]] = own[places < count]
+    return fabric.all_reduce(result.to(fabric.device), reduce_op="sum").cpu()
 
 
 def by_clip(p: Tensor, samples: PoseSamples) -> tuple[Tensor, Tensor]:
