@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
@@ -46,13 +46,13 @@ def embed_joints(x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bia
     return function(x, weight1, bias1, weight2, bias2, v).permute(0, 2, 3, 1).reshape(n, t, v, -1)
 
 
-def dropout(x: Tensor, p: float, training: bool) -> Tensor:
-    """`F.dropout` from 16 random bits an element (`p` to the nearest 1/65536), as drawing them one by one is slow on a CPU."""
-    if not training or p == 0:
-        return x
-    if not _helps(x):
-        return F.dropout(x, p, training)
-    return _Dropout.apply(x, p)
+class Dropout(nn.Dropout):
+    """`nn.Dropout` from 16 random bits an element (`p` to the nearest 1/65536), as drawing them one by one is slow on a CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and 0 < self.p < 1 and _helps(x):
+            return _Dropout.apply(x, self.p)
+        return super().forward(x)
 
 
 def _sum_to_bias(gradient: Tensor) -> Tensor:

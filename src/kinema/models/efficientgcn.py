@@ -88,6 +88,7 @@ class EfficientGCN(nn.Module):
             blocks.append(_Block(width, out, depth, 2, config, graph))
             width = out
         self.blocks = nn.Sequential(*blocks)
+        self.dropout = nn.Dropout(config.dropout)
         self.num_features = width
         self.reset_classifier(num_classes)
 
@@ -117,7 +118,7 @@ class EfficientGCN(nn.Module):
         return joint, F.pad(velocity, (0, 0, 0, 2)), torch.cat([bone, torch.arccos(bone / (length + 1e-4))], 1)
 
     def forward_head(self, features: Tensor) -> Tensor:
-        return self.fc(F.dropout(features, self.config.dropout, self.training))
+        return self.fc(self.dropout(features))
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return self.forward_head(self.forward_features(x, mask))
@@ -158,7 +159,7 @@ class _Spatial(nn.Module):
 
     def __init__(self, width: int, out: int, graph: Tensor):
         super().__init__()
-        self.register_buffer("graph", graph.clone())
+        self.register_buffer("graph", graph, persistent=False)  # the layout's, not the weights'
         self.edge = nn.Parameter(torch.ones_like(graph))
         self.conv = nn.Conv2d(width, out * len(graph), 1)
         self.norm = nn.BatchNorm2d(out)
@@ -261,11 +262,14 @@ _PUBLISHED_NAMES = (
 )
 
 
-def load_published(path: str | Path) -> dict[str, Tensor]:
-    """State dict for `EfficientGCN` from a file of the authors' (EfficientGCNv1, separable layers, joint attention).
+def load_published(path: str | Path, layout: str | Layout = "ntu25") -> dict[str, Tensor]:
+    """State dict for `EfficientGCN` from a file of the authors' (version 1: separable layers, joint attention; NTU RGB+D).
 
-    A B0 trained on NTU60 loads strictly into `create_model("efficientgcn-b0", 60, shape)` for "ntu25", 288 frames, 3 channels.
-    Raises `DataError` for a file that cannot be read or holds something else.
+    A B0 trained on NTU60 loads strictly into `create_model("efficientgcn-b0", 60, shape)`. Their copies of the graph are
+    compared with ours and left out. For another `layout` than "ntu25" the learned weights of edges go with the joints' names,
+    and are 1 where NTU RGB+D lacks a joint.
+
+    Raises `DataError` for a file that cannot be read or holds something else, or another graph.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -276,12 +280,29 @@ def load_published(path: str | Path) -> dict[str, Tensor]:
     state = state.get("model", state) if isinstance(state, dict) else {}
     if "classifier.fc.weight" not in state or "input_branches.0.init_bn.weight" not in state:
         raise DataError("no EfficientGCN weights: input_branches and classifier.fc are expected in the state dict", path)
+    published = get_layout("ntu25")
+    graph, layout = _graph(_parents(published)), get_layout(layout)
     renamed = {}
     for name, tensor in state.items():
-        for pattern, ours in _PUBLISHED_NAMES:
-            name = re.sub(pattern, ours, name)
-        renamed[name] = tensor.flatten(1) if name == "fc.weight" else tensor
+        ours = name
+        for pattern, replacement in _PUBLISHED_NAMES:
+            ours = re.sub(pattern, replacement, ours)
+        if ours.endswith(".graph"):
+            if tensor.shape != graph.shape or not torch.allclose(tensor, graph, atol=1e-6):
+                raise DataError("another graph than that of NTU RGB+D's 25 joints, distances 0 to 2", path, name)
+        elif ours.endswith(".edge"):
+            renamed[ours] = _edges_by_name(tensor, published, layout)
+        else:
+            renamed[ours] = tensor.flatten(1) if ours == "fc.weight" else tensor
     return renamed
+
+
+def _edges_by_name(edge: Tensor, source: Layout, target: Layout) -> Tensor:
+    rows = [i for i, joint in enumerate(target.joints) if source.has(joint)]
+    taken = [source.index(target.joints[i]) for i in rows]
+    moved = edge.new_ones(len(edge), len(target), len(target))
+    moved[:, torch.tensor(rows)[:, None], torch.tensor(rows)] = edge[:, torch.tensor(taken)[:, None], torch.tensor(taken)]
+    return moved
 
 
 register(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kinema.errors import RecipeError
 from kinema.layout import get_layout
-from kinema.models._cpu import conv2d, dropout, embed_joints
+from kinema.models._cpu import Dropout, conv2d, embed_joints
 from kinema.models._masks import fill_missing, present
 from kinema.models.registry import ModelInfo, PoseShape, register
 
@@ -63,6 +63,7 @@ class HCN(nn.Module):
         self.motion = _Stream(config, shape)
         self.conv5 = nn.Conv2d(2 * config.widths[3], config.widths[4], 3, padding=1)
         self.conv6 = nn.Conv2d(config.widths[4], config.widths[5], 3, padding=1)
+        self.dropout = Dropout(config.dropout)
         steps = 1 if config.mean_time else shape.frames // 16
         self.num_features = config.widths[5] * steps * (config.widths[1] // 16)
         self.reset_classifier(num_classes)
@@ -101,17 +102,17 @@ class HCN(nn.Module):
             for pair in zip(x.split(size), motion.split(size), strict=True)
         ]
         x = torch.cat(parts) if len(parts) > 1 else parts[0]
-        x = dropout(x, self.config.dropout, self.training)
+        x = self.dropout(x)
         # ReLU after the pool rather than before it: the same values from a quarter of the elements.
         x = F.relu(F.max_pool2d(_apply(self.conv5, x), 2))
-        x = dropout(x, self.config.dropout, self.training)
+        x = self.dropout(x)
         x = F.relu(F.max_pool2d(_apply(self.conv6, x), 2))
         return x.mean(2).flatten(1) if self.config.mean_time else x.flatten(1)
 
     def forward_head(self, features: Tensor) -> Tensor:
-        x = dropout(features, self.config.dropout, self.training)
+        x = self.dropout(features)
         if self.fc7 is not None:
-            x = dropout(F.relu(self.fc7(x)), self.config.dropout, self.training)
+            x = self.dropout(F.relu(self.fc7(x)))
         return self.fc8(x)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -138,7 +139,7 @@ class _Stream(nn.Module):
             return weight, self.conv1.bias
         mean, variance = norm.running_mean, norm.running_var
         with torch.autocast(x.device.type, enabled=False):
-            if self.training:
+            if norm.training:
                 rows = x.reshape(-1, x.shape[-1]).to(weight.dtype)
                 center = rows.mean(0)
                 rows = rows - center
