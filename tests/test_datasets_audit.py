@@ -44,7 +44,7 @@ def test_a_clean_data_set_has_no_findings():
     assert report.findings == ()
     assert report.read == {"pose": 4}
     assert (report.splits[0].train, report.splits[0].test, report.splits[0].copied, report.splits[0].sharing) == (2, 2, 0, 0)
-    assert "Nothing found" in report.to_text()
+    assert "Nothing found" in report.text()
 
 
 def test_a_copy_in_training_is_found_whatever_it_is_called():
@@ -135,7 +135,7 @@ def test_a_frame_in_very_many_clips_is_told_once_and_not_in_pairs():
     assert kinds(report) == {"common-frames"}
     assert len(report.find("common-frames").items[0].clips) == 30
     assert report.find("common-frames").touches[0].test == 15
-    assert "and 26 more" in report.to_text()
+    assert "and 26 more" in report.text()
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_labels_are_looked_at():
 def test_a_protocol_that_cannot_be_filled_is_told_unless_it_was_asked_for():
     data = dataset(protocols=(TRAIN_ODD, leave_one_out("cross-view", "", "view")))
     report = audit(data)
-    assert list(report.unfilled) == ["cross-view"] and "do not say their view" in report.to_text()
+    assert list(report.unfilled) == ["cross-view"] and "do not say their view" in report.text()
     with pytest.raises(ProtocolError, match="do not say their view"):
         audit(data, "cross-view")
     with pytest.raises(ProtocolError, match="did you mean 'cross-view'"):
@@ -268,14 +268,14 @@ def test_the_report_is_json_and_text_with_as_many_cases_as_wanted():
     x = [points(i) for i in range(8)]
     report = audit(dataset(*[clip(f"{s}{i}", p, s) for s in "12" for i, p in enumerate(x)]))
     assert json.loads(json.dumps(report.to_dict()))["findings"][0]["items"][7]["clips"] == ["17", "27"]
-    assert "and 3 more" in report.to_text()
-    assert "17 = 27" not in report.to_text() and "17 = 27" in report.to_text(limit=0)
-    assert "cross-subject: 8 of 9 test clips have a counterpart in training" in report.to_text()
+    assert "and 3 more" in report.text()
+    assert "17 = 27" not in report.text() and "17 = 27" in report.text(limit=0)
+    assert "cross-subject: 8 of 9 test clips have a counterpart in training" in report.text()
 
 
 def test_of_many_folds_those_that_share_nothing_are_one_line():
     clips = [clip(f"c{i}", points(i), str(i)) for i in range(20)] + [clip("copy", points(3), "20")]
-    text = audit(Dataset("made", tuple(clips), ("a",), {"loso": leave_one_out("loso", "")})).to_text()
+    text = audit(Dataset("made", tuple(clips), ("a",), {"loso": leave_one_out("loso", "")})).text()
     assert "loso / 3 " in text and "loso / 20" in text and "loso / 4" not in text
     assert "loso, 19 splits" in text
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from kinema.clip import Clip, DepthSequence, InertialSequence, Lazy, PoseSequence
-from kinema.datasets import Dataset, read_dataset
-from kinema.datasets._inspect import inspect, inspect_text
+from kinema.datasets import Dataset, dataset_infos, read_dataset
+from kinema.datasets._inspect import inspect, inspect_text, list_text
 from kinema.datasets.protocols import by_values, leave_one_out
 from kinema.errors import DataError
 
@@ -92,6 +92,13 @@ def test_a_data_set_without_clips_is_told_too():
     report = inspect(Dataset("none", (), ("a",)))
     assert (report["clips"], report["classes"], report["modalities"], report["protocols"]) == (0, {"a": 0}, {}, {})
     assert inspect_text(report).startswith("none: 0 clips")
+
+
+def test_the_list_names_every_data_set():
+    text = list_text(dataset_infos())
+    for info in dataset_infos():
+        assert any(line.startswith(info.name) and info.title in line for line in text.splitlines())
+        assert info.form in text and info.url in text
 
 
 @pytest.mark.parametrize(

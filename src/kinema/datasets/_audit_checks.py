@@ -218,7 +218,6 @@ def _imbalance(dataset: Dataset, label: Mapping[str, int], counts: Counter[int],
     rare = [i for i in range(len(dataset.classes)) if counts[i] * IMBALANCE <= most]
     items = tuple(Item((), f"{dataset.classes[i]}: {counts[i]}") for i in sorted(rare, key=lambda i: counts[i]))
     without = f"; {absent} of {len(dataset.classes)} classes have no clip" if absent else ""
-    message = (
-        f"classes have {min(counts.values())} to {most} clips: always naming the largest is right for {most / len(label):.1%}{without}"
-    )
+    sizes = " to ".join(str(size) for size in sorted({min(counts.values()), most}))
+    message = f"classes have {sizes} clips: always naming the largest is right for {most / len(label):.1%}{without}"
     return Finding("imbalance", message, items, clip_touches(splits, [clip for clip, one in label.items() if one in rare]))

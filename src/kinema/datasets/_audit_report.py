@@ -88,7 +88,7 @@ class AuditReport:
         """Plain dicts, lists, strings and numbers, fit for JSON."""
         return asdict(self)
 
-    def to_text(self, limit: int = 5) -> str:
+    def text(self, limit: int = 5) -> str:
         """The report to read; at most `limit` cases of each finding are named (0: all)."""
         read = ", ".join(f"{modality} of {count}" for modality, count in self.read.items()) or "none"
         lines = [f"{self.dataset}: {self.clips} clips, {read} read", "", *self._splits_table(), *self._unfilled(), ""]

@@ -11,7 +11,7 @@ import numpy as np
 
 from kinema.clip import DepthSequence, InertialSequence, Modality, PoseSequence
 from kinema.datasets._each import each
-from kinema.datasets.base import Dataset
+from kinema.datasets.base import Dataset, DatasetInfo
 from kinema.datasets.protocols import natural
 from kinema.errors import DataError, ProtocolError
 
@@ -29,6 +29,16 @@ class _Seen:
     missing: float
     cells: int
     doubtful: float | None = None
+
+
+def list_text(infos: Sequence[DatasetInfo]) -> str:
+    """The data sets that there are readers for, a paragraph each."""
+    lines = []
+    for info in infos:
+        classes = "" if info.classes is None else f", {info.classes} classes"
+        lines += [f"{info.name:<10} {info.title}", f"{'':<10} {', '.join(info.modalities)}{classes}; {info.form or 'no files'}"]
+        lines += [f"{'':<10} {info.url}"] if info.url else []
+    return "\n".join(lines)
 
 
 def inspect(dataset: Dataset, *, depth: bool = False, progress: bool = False) -> dict[str, Any]:
