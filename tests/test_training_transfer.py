@@ -8,11 +8,13 @@ from kinema import bundle
 from kinema.bundle import Bundle
 from kinema.errors import BundleError, RecipeError
 from kinema.layout import get_layout
+from kinema.models import registry
 from kinema.models.registry import PoseShape
 from kinema.training.fit import make_fabric, make_model
 from kinema.training.loop import Stage
-from kinema.training.recipe import InitConfig
-from kinema.training.transfer import initialise
+from kinema.training.optimizers import make_optimizer
+from kinema.training.recipe import FitConfig, InitConfig
+from kinema.training.transfer import initialise, training_mode
 from kinema.transforms.config import PoseInput
 from kinema.transforms.samples import PoseSamples
 
@@ -101,3 +103,28 @@ def test_exactly_the_parameters_that_are_not_frozen_move(saved, freeze, still, m
     assert set(account.trained) == {name for name, _ in model.named_parameters()} - still
     # The running statistics of a norm stand still exactly where the norm is frozen.
     assert torch.equal(before["backbone.1.running_mean"], after["backbone.1.running_mean"]) == ("backbone" in freeze)
+
+
+def pose_models() -> list[str]:
+    return [name for name, info in registry.model_infos().items() if info.inputs == "pose" and info.example is not None]
+
+
+@pytest.mark.parametrize("name", pose_models())
+def test_every_model_can_be_trained_with_all_but_its_head_frozen(name):
+    shape = PoseShape(1, 32, get_layout("cad60"), registry.model_info(name).example.channels)
+    torch.manual_seed(0)
+    model = registry.create_model(name, 4, shape)
+    if not list(model.parameters()):
+        pytest.skip("nothing of it is trained by gradient")
+    head = tuple(model.head_prefixes())
+    freeze = tuple({key.split(".")[0] + "." for key in model.state_dict() if not key.startswith(head)})
+    initialise(model, InitConfig(freeze=freeze))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    optimizer = make_optimizer(model, FitConfig(optimizer="sgd", lr=0.1))
+    for _ in range(2):
+        training_mode(model, freeze)
+        model(torch.randn(4, 1, 32, 15, shape.channels)).log_softmax(1)[:, 0].sum().backward()
+        optimizer.step()
+    moved = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+    assert moved and all(key.startswith(head) for key in moved)
+    assert {key for key, _ in model.named_parameters() if key.startswith(head)} == moved
