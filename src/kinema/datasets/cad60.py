@@ -142,5 +142,5 @@ def _labels_of(folder: Path, there: set[str], skipped: Skipped) -> dict[str, int
         return {}
     for recording, (activity, line) in found.items():
         if recording not in there:
-            skipped.add(DataError(f"recording {recording!r} ({activity}) has no file {recording}.txt beside it", path, f"line {line}"))
+            skipped.append(DataError(f"recording {recording!r} ({activity}) has no file {recording}.txt beside it", path, f"line {line}"))
     return {recording: CLASSES.index(activity) if activity in CLASSES else None for recording, (activity, _) in found.items()}
