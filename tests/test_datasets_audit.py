@@ -9,7 +9,7 @@ import pytest
 from kinema.clip import Clip, DepthSequence, InertialSequence, Lazy, PoseSequence
 from kinema.datasets import Dataset, read_dataset
 from kinema.datasets.audit import audit, clean_test_ids
-from kinema.datasets.base import Split
+from kinema.datasets.base import Protocol, Split
 from kinema.datasets.protocols import by_values, leave_one_out
 from kinema.errors import DataError, ProtocolError
 
@@ -240,6 +240,16 @@ def test_people_groups_and_setups_on_both_sides_are_found():
     assert [touch.protocol for touch in report.find("same-setup").touches] == ["cross-view", "cross-subject"]
     assert report.find("same-group") is None
     assert audit(data, "cross-subject").find("same-subject") is None
+
+
+def test_a_clip_listed_on_both_sides_is_found():
+    clips = tuple(clip(f"c{i}", points(i)) for i in range(4))
+    split = Split("p", ("c0", "c1"), ("c1", "c3", "c2"), val=("c2",))
+    data = Dataset("made", clips, ("a",), {"p": Protocol("p", "", lambda clips: [split])})
+    report = audit(data)
+    assert report.find("same-clip").clips == ("c1", "c2")
+    assert (report.find("same-clip").touches[0].test, report.splits[0].copied, report.splits[0].sharing) == (2, 2, 2)
+    assert clean_test_ids(data, split) == ("c3",)
 
 
 def test_labels_are_looked_at():

@@ -36,6 +36,11 @@ def tied(split: Split, links: Sequence[Link]) -> tuple[set[str], set[str]]:
     return hit_test, hit_train
 
 
+def on_both_sides(split: Split) -> set[str]:
+    """Clips that a split, wrongly listed, both trains (or validates) and tests."""
+    return {*split.train, *split.val}.intersection(split.test)
+
+
 def _link_touches(splits: Named, links: Sequence[Link]) -> tuple[Touch, ...]:
     touches = []
     for protocol, split in splits:
@@ -170,9 +175,18 @@ def check_saturation(signals: Mapping[str, InertialSequence], splits: Named) -> 
     return [Finding("saturated", message, items, clip_touches(splits, cut), "inertial")]
 
 
-def check_people(dataset: Dataset, splits: Named) -> list[Finding]:
-    """The same subject, source group or setup on both sides of a split."""
+def check_sides(dataset: Dataset, splits: Named) -> list[Finding]:
+    """The same clip, subject, source group or setup on both sides of a split."""
     findings = []
+    twice = [(protocol, split, on_both_sides(split)) for protocol, split in splits]
+    twice = [found for found in twice if found[2]]
+    if twice:
+        items = tuple(
+            Item((clip,), f"in {protocol} / {split.name}") for protocol, split, clips in twice for clip in sorted(clips, key=natural)
+        )
+        message = f"{some(len({item.clips for item in items}), 'clip')} that both train and test"
+        touches = tuple(_touch(protocol, split, len(clips), len(clips)) for protocol, split, clips in twice)
+        findings.append(Finding("same-clip", message, items, touches))
     for attribute in ("subject", "group", "setup"):
         value = {clip.id: getattr(clip, attribute) for clip in dataset.clips}
         items, touches = [], []

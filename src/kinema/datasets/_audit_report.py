@@ -41,7 +41,7 @@ class Item:
 class Finding:
     """One thing that was found, with all its cases.
 
-    `kind`: unreadable, copies, shared-frames, contained, common-frames, too-short, empty, frozen, zeros, saturated, same-subject,
+    `kind`: unreadable, copies, shared-frames, contained, common-frames, too-short, empty, frozen, zeros, saturated, same-clip, same-subject,
     same-group, same-setup, untrained-class, unlabelled or imbalance. `modality`: in which it was seen, None where it is
     about clips as such.
     """

@@ -12,10 +12,11 @@ from kinema.datasets._audit_checks import (
     check_clips,
     check_copies,
     check_labels,
-    check_people,
     check_saturation,
+    check_sides,
     check_zeros,
     clip_touches,
+    on_both_sides,
     some,
     tied,
 )
@@ -60,14 +61,14 @@ def audit(dataset: Dataset, protocol: str | None = None, *, depth: bool = False,
         by_copy += copied
         by_frame += sharing
         findings += [*found, *check_clips(contents, modality, splits), *check_zeros(zeros, splits), *check_saturation(signals, splits)]
-    findings += [*check_people(dataset, splits), *check_labels(dataset, splits)]
+    findings += [*check_sides(dataset, splits), *check_labels(dataset, splits)]
     if unreadable:
         touches = clip_touches(splits, [clip for item in unreadable for clip in item.clips])
         message = f"{some(len(unreadable), 'clip')} that cannot be read, or listed but absent"
         findings.append(Finding("unreadable", message, tuple(unreadable), touches))
     sizes = []
     for name, split in splits:
-        copied, sharing = (len(tied(split, links)[0]) for links in (by_copy, by_frame))
+        copied, sharing = (len(tied(split, links)[0] | on_both_sides(split)) for links in (by_copy, by_frame))
         sizes.append(SplitAudit(name, split.name, len(split.train) + len(split.val), len(split.test), copied, sharing))
     return AuditReport(dataset.name, len(dataset.clips), read, tuple(sizes), tuple(findings), unfilled)
 
@@ -81,7 +82,7 @@ def clean_test_ids(dataset: Dataset, split: Split, modality: str = "pose") -> tu
     clips = dataset.select(dict.fromkeys((*split.train, *split.val, *split.test)))
     contents = {clip.id: seen for clip, seen in each(clips, modality, content_of) if not isinstance(seen, DataError)}
     copied, _ = tied(split, [(group, group) for group in copies(contents)])
-    return tuple(clip for clip in split.test if clip not in copied)
+    return tuple(clip for clip in split.test if clip not in copied | on_both_sides(split))
 
 
 def _splits(dataset: Dataset, protocol: str | None) -> tuple[Named, dict[str, str]]:
