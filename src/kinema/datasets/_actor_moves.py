@@ -49,8 +49,9 @@ def _wave(repeat: int) -> Move:
 
 
 def _clap(repeat: int) -> Move:
-    claps = _to_and_fro(0.34, 0.66, 1 + repeat, (48, 8, 138, -52), (43, 14, 136, -10), (48, 8, 138, -52))
-    arm = ((0.22, 26, 45, 85, 5), *claps, (0.78, 26, 45, 75, -15), (0.9, 13, 80, 20, 0))
+    together, apart = (38, 6, 126, -50), (32, 14, 126, -18)
+    claps = _to_and_fro(0.3, 0.64, repeat, together, apart)
+    arm = ((0.2, 22, 50, 85, 0), *claps, (0.68, *together), (0.78, 24, 45, 75, -25), (0.88, 13, 80, 20, 0))
     return Move(3.0, arm, arm)
 
 
@@ -66,21 +67,22 @@ def _arm_cross(repeat: int) -> Move:
     return Move(3.0, (*right, (0.87, 14, 80, 22, 0)), (*left, (0.87, 13, 80, 18, 0)))
 
 
-def _circle(clockwise: bool) -> tuple[ArmKey, ...]:
-    """One and a quarter rounds in front of the body, from the top; the hand goes to the left first unless `clockwise`."""
-    top, bottom = (118, 14, 150, -25), (45, 20, 72, -20)
-    left, right = (78, -18, 100, -72), (84, 46, 104, 26)
-    order = (top, right, bottom, left, top, right) if clockwise else (top, left, bottom, right, top, left)
-    times = np.linspace(0.28, 0.72, len(order))
-    return tuple((float(time), *pose) for time, pose in zip(times, order, strict=True))
+def _circle(clockwise: bool) -> Move:
+    """One round in front of the body, from the top to the top; the hand goes to the left first unless `clockwise`."""
+    top, bottom = (118, 14, 148, -28), (44, 18, 74, -22)
+    left, right = (78, -18, 102, -72), (82, 44, 104, 22)
+    round_ = (top, right, bottom, left, top) if clockwise else (top, left, bottom, right, top)
+    times = np.linspace(0.26, 0.6, len(round_))
+    keys = tuple((float(time), *pose) for time, pose in zip(times, round_, strict=True))
+    return Move(3.6, ((0.18, 60, 45, 108, 8), *keys, (0.68, 108, 22, 142, -36), (0.78, 60, 45, 78, -12), (0.89, 14, 80, 22, 8)))
 
 
 def _draw_circle_clockwise(repeat: int) -> Move:
-    return Move(3.6, ((0.18, 32, 42, 80, -15), *_circle(True), (0.8, 52, 45, 62, 0), (0.9, 14, 80, 20, 10)))
+    return _circle(True)
 
 
 def _draw_circle_counter_clockwise(repeat: int) -> Move:
-    return Move(3.6, ((0.18, 55, 50, 105, 15), *_circle(False), (0.82, 60, 35, 75, -15), (0.91, 14, 80, 20, 10)))
+    return _circle(False)
 
 
 def _draw_x(repeat: int) -> Move:
