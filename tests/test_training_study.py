@@ -9,7 +9,7 @@ from training_toys import register_toy, toy_dataset, toy_recipe, use_toy_data
 from kinema.errors import RecipeError
 from kinema.training import fit as fit_module
 from kinema.training.load import dump_recipe
-from kinema.training.study import load_study, run_study
+from kinema.training.study import find_studies, load_study, run_study
 
 STUDIES = sorted((Path(__file__).parents[1] / "recipes" / "studies").glob("*.yaml"))
 
@@ -99,6 +99,15 @@ def test_a_study_runs_its_rows_once_and_writes_their_table(study, tmp_path, monk
 def test_a_wrong_study_is_told_before_anything_runs(study, text, message):
     with pytest.raises(RecipeError, match=message):
         load_study(study(text))
+
+
+def test_studies_are_found_by_path_by_name_and_by_system(tmp_path):
+    for name, system in (("a1", "alpha"), ("a2", "alpha"), ("b1", "")):
+        (tmp_path / f"{name}.yaml").write_text(f"title: t\nresult: {name}\nsystem: {system}\nrows: []")
+    found = {name: [path.stem for path in find_studies(name, tmp_path)] for name in ("a1", "b1", "alpha", str(tmp_path / "b1.yaml"))}
+    assert list(found.values()) == [["a1"], ["b1"], ["a1", "a2"], ["b1"]]
+    with pytest.raises(RecipeError, match=r"unknown study 'alpho'; did you mean 'alpha'\?"):
+        find_studies("alpho", tmp_path)
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)

@@ -24,7 +24,7 @@ from kinema.transforms.pose import mixup
 from kinema.transforms.samples import PoseSamples
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 ORDER, AUGMENT, DROPOUT = range(3)
 

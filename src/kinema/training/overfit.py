@@ -8,14 +8,13 @@ mode, as later test clips are: a batch norm that never switches fails here.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 from torch.nn.modules.dropout import _DropoutNd
 
 from kinema.errors import DataError
-from kinema.models.registry import model_info
 from kinema.training.data import read_parts
 from kinema.training.fit import make_fabric, make_model, reproducible
 from kinema.training.load import check_recipe
@@ -78,7 +77,6 @@ def overfit(recipe: Recipe, samples: int = 100, epochs: int = 200) -> Verdict:
     recipe = replace(
         recipe,
         augment=PoseAugment(),
-        model=replace(recipe.model, config=recipe.model.config | _no_dropout(recipe.model.name)),
         fit=replace(
             recipe.fit,
             epochs=epochs,
@@ -149,11 +147,6 @@ class _Chosen:
     def batch(self, indices: Tensor, *, augment: PoseAugment | None = None, **how) -> PoseBatch:
         # Even an augmentation that changes nothing samples at random ("segments"); here every look is the same.
         return self.samples.batch(self.indices[indices], **{**how, "generator": None})
-
-
-def _no_dropout(model: str) -> dict[str, float]:
-    """Settings of a model that switch its dropout off, where it is no module of its own."""
-    return {f.name: 0.0 for f in fields(model_info(model).defaults) if "dropout" in f.name}
 
 
 def _hints(chosen: _Chosen, accuracy: tuple[float, ...], training: tuple[float, ...], rows: list[dict[str, float]]) -> list[str]:

@@ -56,12 +56,21 @@ class Row:
 
 @dataclass(frozen=True)
 class Study:
-    """Rows that make one file of results."""
+    """Rows that make one file of results.
+
+    Args:
+        title: of the table.
+        result: name of its file, without .json.
+        rows: of the table.
+        seeds: with which every row is trained.
+        system: published system that it belongs to; several studies may share one.
+    """
 
     title: str
     result: str
     rows: tuple[Row, ...]
     seeds: tuple[int, ...] = (0,)
+    system: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,6 +101,26 @@ def load_study(path: str | Path) -> Study:
             raise RecipeError(f'{path}: row {row.name!r}: folds is {row.folds!r}; "all" or a list of names is expected')
         load_recipe(path.parent / row.recipe, row.set)
     return study
+
+
+def find_studies(name: str, folder: str | Path | None = None) -> list[Path]:
+    """Files of studies: `name` is a path, the name of one in `folder`, or a system, of which all are found.
+
+    `folder`: default recipes/studies here or, if there is none, in the checkout that this package runs from.
+    """
+    if Path(name).is_file():
+        return [Path(name)]
+    if folder is None:
+        folders = [Path("recipes/studies"), Path(__file__).parents[3] / "recipes" / "studies"]
+        folder = next((path for path in folders if path.is_dir()), folders[0])
+    paths = sorted(Path(folder).glob("*.yaml"))
+    systems: dict[str, list[Path]] = {}
+    for path in paths:
+        systems.setdefault(str(typed.read_yaml(path).get("system") or ""), []).append(path)
+    known = {path.stem: [path] for path in paths} | {system: found for system, found in systems.items() if system}
+    if name not in known:
+        raise RecipeError(f"{unknown('study', name, known)} (in {folder})")
+    return known[name]
 
 
 def run_study(path: str | Path, out_runs: str | Path = "runs", results_dir: str | Path = "results", progress: bool = True) -> Path:
