@@ -41,9 +41,9 @@ class Item:
 class Finding:
     """One thing that was found, with all its cases.
 
-    `kind`: unreadable, copies, shared-frames, contained, common-frames, too-short, empty, frozen, zeros, saturated, same-clip, same-subject,
-    same-group, same-setup, untrained-class, unlabelled or imbalance. `modality`: in which it was seen, None where it is
-    about clips as such.
+    `kind`: copies, shared-frames, contained, common-frames, too-short, empty, frozen, zeros, saturated, same-clip,
+    same-subject, same-group, same-setup, unlabelled, untrained-class, imbalance or unreadable. `modality`: in which it was
+    seen, None where it is about clips as such.
     """
 
     kind: str
@@ -90,8 +90,8 @@ class AuditReport:
 
     def text(self, limit: int = 5) -> str:
         """The report to read; at most `limit` cases of each finding are named (0: all)."""
-        read = ", ".join(f"{modality} of {count}" for modality, count in self.read.items()) or "none"
-        lines = [f"{self.dataset}: {self.clips} clips, {read} read", "", *self._splits_table(), *self._unfilled(), ""]
+        read = ", ".join(f"{modality} of {count}" for modality, count in self.read.items()) or "nothing"
+        lines = [f"{self.dataset}: {self.clips} clips; read: {read}", "", *self._splits_table(), *self._unfilled(), ""]
         if not self.findings:
             lines.append("Nothing found.")
         for finding in self.findings:

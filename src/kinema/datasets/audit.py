@@ -81,8 +81,8 @@ def clean_test_ids(dataset: Dataset, split: Split, modality: str = "pose") -> tu
     """
     clips = dataset.select(dict.fromkeys((*split.train, *split.val, *split.test)))
     contents = {clip.id: seen for clip, seen in each(clips, modality, content_of) if not isinstance(seen, DataError)}
-    copied, _ = tied(split, [(group, group) for group in copies(contents)])
-    return tuple(clip for clip in split.test if clip not in copied | on_both_sides(split))
+    seen_before = tied(split, [(group, group) for group in copies(contents)])[0] | on_both_sides(split)
+    return tuple(clip for clip in split.test if clip not in seen_before)
 
 
 def _splits(dataset: Dataset, protocol: str | None) -> tuple[Named, dict[str, str]]:
