@@ -136,7 +136,7 @@ def test_an_answer_that_is_no_number_is_refused():
 def test_the_truth_is_found_by_name(recognizer):
     clip = Clip("c", {"pose": moving_pose()}, label=1)
     assert recognizer.predict(clip).truth is None
-    assert recognizer.predict(clip, classes=("walk", "wave")).true_label == "wave"
+    assert recognizer.predict(clip, classes=("walk", "Wave ")).true_label == "wave"
     assert recognizer.predict(clip, classes=("walk", "swim")).truth is None
 
 
@@ -176,8 +176,18 @@ def test_files_and_folders_are_read(recognizer, tmp_path):
     assert one.source == folder / "a.npz"
     assert len(loaded.predict(folder)) == 2
     assert len(loaded.predict_files([folder / "a.npz", folder])) == 3
+    (folder / "c.npz").write_bytes(b"nothing")
+    answers = loaded.predict_files([folder, tmp_path / "none.npz"], on_error="skip")
+    assert [answer.known for answer in answers] == [True, True, False, False] and "none.npz" in answers[-1].reason
     with pytest.raises(DataError, match=r"none\.npz"):
         loaded.predict(tmp_path / "none.npz")
+
+
+def test_a_file_may_tell_the_truth(recognizer, tmp_path):
+    pose = moving_pose()
+    np.savez(tmp_path / "a.npz", points=pose.points, layout=pose.layout.name, unit="m", fps=pose.fps)
+    (tmp_path / "clips.csv").write_text("id,path,label\nfirst,a.npz,walk\nsecond,a.npz,swim\n")
+    assert [answer.true_label for answer in recognizer.predict(tmp_path)] == ["walk", None]
 
 
 def test_other_things_and_other_devices_are_refused(recognizer):

@@ -20,7 +20,7 @@ def tiny_bundle(*, layout="cad60", dims=3, unit="m", seed=0, fields=None, **sett
     bundle = Bundle(
         name="tiny",
         model="hcn",
-        config={},
+        config={"widths": [8, 16, 8, 8, 16, 16], "hidden": 16},
         classes=CLASSES,
         input=prepared,
         channels=dims * len(prepared.streams),
@@ -29,7 +29,7 @@ def tiny_bundle(*, layout="cad60", dims=3, unit="m", seed=0, fields=None, **sett
         **{"seconds": 1.0, "recipe": {"seed": seed}, "result": {"top1": 0.5, "dataset": "made"}, **(fields or {})},
     )
     torch.manual_seed(seed)
-    model = create_model("hcn", len(CLASSES), bundle.shape)
+    model = create_model("hcn", len(CLASSES), bundle.shape, **bundle.config)
     values = {field: getattr(bundle, field) for field in bundle.__dataclass_fields__}
     return Bundle(**{**values, "state": model.state_dict()})
 

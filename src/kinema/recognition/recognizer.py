@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +24,17 @@ from kinema.transforms.samples import PoseSamples
 # A rate that differs by less than this share is taken for the same.
 _SAME_RATE = 0.05
 _CLIPS_AT_ONCE = 64
+
+OnError = Literal["raise", "skip"]
+_Recording = tuple[Clip, str | None]  # and the name of its true class
+
+
+class Recordings(NamedTuple):
+    """Clips, the classes that their labels index, and the errors of files that were left out."""
+
+    clips: tuple[Clip, ...]
+    classes: tuple[str, ...]
+    skipped: tuple[DataError, ...]
 
 
 class Recognizer:
@@ -61,71 +72,84 @@ class Recognizer:
         """The answer for one recording, or the list of answers for several (an iterable, a folder, a file that holds several).
 
         Skeletons may be in any layout, unit and rate that can be converted to the bundle's. `classes`: the names that the
-        clips' labels index, so that answers carry the true class. `window`, `stride`: seconds; a longer recording is cut into
-        windows whose answers are averaged, and kept in `Prediction.windows`. Without them, the bundle's own windows are used,
-        if it has any, else the whole recording is one action.
+        labels of given clips index, so that answers carry the true class; files tell theirs themselves. `window`, `stride`:
+        seconds; a longer recording is cut into windows whose answers are averaged, and kept in `Prediction.windows`. Without
+        them, the bundle's own windows are used, if it has any, else the whole recording is one action.
 
         Raises `DataError` for a recording that cannot be used and `BundleError` for one that this bundle cannot take.
         """
-        if isinstance(what, (str, Path)):
-            clips = read_recordings([what])
-            several = Path(what).expanduser().is_dir() or len(clips) != 1
-        else:
-            several = not isinstance(what, (Clip, PoseSequence))
-            clips = []
-            for item in what if several else [what]:
-                clips.extend(read_recordings([item]) if isinstance(item, (str, Path)) else [_clip(item)])
-        answers = self.predict_clips(clips, classes=classes, window=window, stride=stride)
+        several = not isinstance(what, (Clip, PoseSequence, str, Path))
+        recordings: list[_Recording] = []
+        for item in what if several else [what]:
+            if isinstance(item, (str, Path)):
+                found = read_recordings([item])
+                recordings += _labelled(found.clips, found.classes)
+                several = several or len(found.clips) != 1 or Path(item).expanduser().is_dir()
+            else:
+                recordings += _labelled([_clip(item)], classes)
+        answers = self._answers(recordings, self._settings(window, stride), "raise")
         return answers if several else answers[0]
 
-    def predict_files(self, paths: Iterable[str | Path], **options) -> list[Prediction]:
-        """One answer for each recording in files and folders; `options` as for `predict_clips`."""
-        return self.predict_clips(read_recordings(list(paths)), **options)
+    def predict_files(
+        self, paths: Iterable[str | Path], *, window: float | None = None, stride: float | None = None, on_error: OnError = "raise"
+    ) -> list[Prediction]:
+        """One answer for each recording in files and folders, with the true class where a file or its name tells.
+
+        `window`, `stride` and errors as for `predict`, `on_error` as for `predict_clips`; files that cannot be read come last.
+        """
+        settings = self._settings(window, stride)
+        found = read_recordings(list(paths), on_error)
+        unread = [Prediction.nothing(str(error.path or "files"), self.bundle.classes, str(error)) for error in found.skipped]
+        return self._answers(_labelled(found.clips, found.classes), settings, on_error) + unread
 
     def predict_clips(
         self,
-        clips: Sequence[Clip],
+        clips: Iterable[Clip],
         *,
         classes: Sequence[str] | None = None,
         window: float | None = None,
         stride: float | None = None,
-        on_error: Literal["raise", "skip"] = "raise",
+        on_error: OnError = "raise",
     ) -> list[Prediction]:
         """One answer for each clip, in their order; options and errors as for `predict`.
 
         With `on_error="skip"` a clip that cannot be used or taken gets an answer that says so: `known` is false, `reason` the error.
         """
-        settings = self._settings(window, stride)
+        return self._answers(_labelled(clips, classes), self._settings(window, stride), on_error)
+
+    def _answers(self, recordings: Sequence[_Recording], settings: PoseInput, on_error: OnError) -> list[Prediction]:
         answers = []
-        for start in range(0, len(clips), _CLIPS_AT_ONCE):
-            some = clips[start : start + _CLIPS_AT_ONCE]
+        for start in range(0, len(recordings), _CLIPS_AT_ONCE):
+            some = recordings[start : start + _CLIPS_AT_ONCE]
             try:
-                answers += self._predict(some, classes, settings)
+                answers += self._predict(some, settings)
             except KinemaError:
                 if on_error != "skip":
                     raise
-                answers += [self._predict_or_say_why(clip, classes, settings) for clip in some]
+                answers += [self._predict_or_say_why(recording, settings) for recording in some]
         return answers
 
-    def _predict(self, clips: Sequence[Clip], classes: Sequence[str] | None, settings: PoseInput) -> list[Prediction]:
-        poses = [clip.pose for clip in clips]
-        ready = [self._prepare(clip, pose, settings) for clip, pose in zip(clips, poses, strict=True)]
-        prepared = [Clip(clip.id, {"pose": pose}, source=clip.source) for clip, pose in zip(clips, ready, strict=True)]
+    def _predict(self, recordings: Sequence[_Recording], settings: PoseInput) -> list[Prediction]:
+        poses = [clip.pose for clip, _ in recordings]
+        prepared = [
+            Clip(clip.id, {"pose": self._prepare(clip, pose, settings)}, source=clip.source)
+            for (clip, _), pose in zip(recordings, poses, strict=True)
+        ]
         answers = []
-        for clip, pose, windows in zip(clips, poses, self._windows(prepared, settings), strict=True):
+        for (clip, label), pose, windows in zip(recordings, poses, self._windows(prepared, settings), strict=True):
             probabilities = np.mean([window.probabilities for window in windows], 0)
             shown = tuple(windows) if len(windows) > 1 else ()
-            truth = self._truth(clip, classes)
+            truth = self._truth(label)
             answers.append(Prediction(clip.id, self.bundle.classes, probabilities, truth, shown, source=clip.source, pose=pose))
         return answers
 
-    def _predict_or_say_why(self, clip: Clip, classes: Sequence[str] | None, settings: PoseInput) -> Prediction:
+    def _predict_or_say_why(self, recording: _Recording, settings: PoseInput) -> Prediction:
+        clip, label = recording
         try:
-            return self._predict([clip], classes, settings)[0]
+            return self._predict([recording], settings)[0]
         except KinemaError as error:
-            return replace(
-                Prediction.nothing(clip.id, self.bundle.classes, str(error)), truth=self._truth(clip, classes), source=clip.source
-            )
+            nothing = Prediction.nothing(clip.id, self.bundle.classes, str(error))
+            return replace(nothing, truth=self._truth(label), source=clip.source)
 
     def check(self, pose: PoseSequence) -> None:
         """Raise `BundleError` with the reason where this bundle cannot take such skeletons."""
@@ -217,10 +241,11 @@ class Recognizer:
             windows[index].append(WindowPrediction(float(seconds[start]), float(seconds[start + length]), probabilities))
         return windows
 
-    def _truth(self, clip: Clip, classes: Sequence[str] | None) -> int | None:
-        if classes is None or clip.label is None or classes[clip.label] not in self.bundle.classes:
+    def _truth(self, label: str | None) -> int | None:
+        """The bundle's class of that name, whatever its capitals and spaces."""
+        if label is None:
             return None
-        return self.bundle.classes.index(classes[clip.label])
+        return next((i for i, name in enumerate(self.bundle.classes) if _plain(name) == _plain(label)), None)
 
 
 def load(bundle: Bundle | str | Path, device: str = "cpu") -> Recognizer:
@@ -237,12 +262,21 @@ def _extent(pose: PoseSequence) -> float:
     return max(float(np.median((high - low).max(-1)[person][frames])) for person, frames in enumerate(there) if frames.any())
 
 
-def read_recordings(paths: Sequence[str | Path]) -> list[Clip]:
+def read_recordings(paths: Sequence[str | Path], on_error: OnError = "raise") -> Recordings:
     """The clips in files and folders of any known format; `DataError` for what cannot be read."""
     # The readers are imported when a file is opened: recognition itself knows no data set.
-    from kinema.datasets._files import read_clips
+    from kinema.datasets._files import open_files
 
-    return read_clips([Path(path).expanduser() for path in paths])
+    found = open_files(paths, on_error=on_error)
+    return Recordings(found.clips, found.classes, found.skipped)
+
+
+def _labelled(clips: Iterable[Clip], classes: Sequence[str] | None) -> list[_Recording]:
+    return [(clip, None if classes is None or clip.label is None else classes[clip.label]) for clip in clips]
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.casefold().split())
 
 
 def _clip(item: Clip | PoseSequence) -> Clip:

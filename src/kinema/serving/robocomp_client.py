@@ -107,7 +107,7 @@ def client(
             raise KinemaError(f"{name} is {value}; a positive number is expected")
     if draw is not None and Path(draw).suffix.lower() != ".png":
         raise KinemaError(f"{draw}: the client draws a .png")
-    pose = recording if isinstance(recording, PoseSequence) else read_recordings([recording])[0].pose
+    pose = recording if isinstance(recording, PoseSequence) else read_recordings([recording]).clips[0].pose
     times = np.arange(pose.frames) / pose.fps if pose.times is None else pose.times - pose.times[0]
     answers = []
     with RemoteRecognizer(host, port) as remote:
