@@ -19,6 +19,12 @@ def _folder(variable: str):
     return find
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_the_tests(tmp_path_factory):
+    """Parsed poses are kept in a folder of the test run, not in the user's, unless the caller names one."""
+    os.environ.setdefault("KINEMA_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture(scope="session")
 def data_root():
     """`data_root("utd-mhad")`: folder of a real data set."""

@@ -102,8 +102,7 @@ def read_mat(path: str | Path, *names: str) -> dict[str, np.ndarray]:
         raise DataError(f"is no whole MATLAB file (up to version 7): {reason[:120]}", path) from error
     found = {name: content[name] for name in names if name in content}
     if not found:
-        others = [name for name in content if not name.startswith("__")]
-        raise DataError(f"holds {', '.join(others) or 'no variable of those'}; {' or '.join(names)} is expected", path)
+        raise DataError(f"there is no variable {' or '.join(names)} in it", path)
     for name, value in found.items():
         if value.dtype.kind not in "fiu":
             raise DataError(f"{name} is not numeric", path)
