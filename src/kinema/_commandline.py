@@ -45,7 +45,6 @@ def command_parser(program: str, function: Command) -> Parser:
     helps = {param.arg_name: param.description or "" for param in doc.params}
     parser = Parser(prog=program, description="\n\n".join(part for part in (doc.short_description, doc.long_description) if part))
     parameters = inspect.signature(function, eval_str=True).parameters
-    typed_options = set()
     for name, parameter in parameters.items():
         if parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
             count = "+" if parameter.annotation == list[str] else None if parameter.default is parameter.empty else "?"
@@ -53,8 +52,7 @@ def command_parser(program: str, function: Command) -> Parser:
         elif parameter.annotation is bool:
             parser.add_argument("--" + name, action="store_true", help=helps[name])
         elif parameter.kind is parameter.KEYWORD_ONLY:
-            typed_options.add(name)
-    parser.add_function_arguments(function, as_group=False, skip=set(parameters) - typed_options)
+            parser.add_argument("--" + name, type=parameter.annotation, default=parameter.default, help=helps[name])
     if hasattr(function, "overridable"):
         parser.add_class_arguments(function.overridable, as_group=False, skip=set(parameters))
     return parser

@@ -147,6 +147,11 @@ class Bundle:
         model.load_state_dict(dict(self.state))
         return model.eval()
 
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the weights, as JSON-able values, with the file's hash."""
+        fields = {name: value for name, value in vars(self).items() if name in self.__dataclass_fields__ and name != "state"}
+        return {**fields, "classes": list(self.classes), "input": asdict(self.input), "hash": self.hash}
+
     def describe(self) -> str:
         """A few lines for people: what it recognises, what it takes, how it was measured."""
         lines = [
