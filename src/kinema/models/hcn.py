@@ -85,15 +85,17 @@ class HCN(nn.Module):
             if persons.all():
                 persons = None
         rows = x.flatten(0, 1)
-        features = self._person_features(rows if persons is None else rows[persons.flatten()])
+        maps = self._person_maps(rows if persons is None else rows[persons.flatten()])
         if persons is not None:
-            absent = features.new_full((len(rows), self.num_features), -torch.inf)
-            features = absent.index_put((persons.flatten().nonzero().squeeze(1),), features)
-        features = features.view(*x.shape[:2], -1).amax(1)
-        return features if persons is None else features.masked_fill(~persons.any(1, keepdim=True), 0)
+            absent = maps.new_full((len(rows), *maps.shape[1:]), -torch.inf)
+            maps = absent.index_put((persons.flatten().nonzero().squeeze(1),), maps)
+        maps = maps.unflatten(0, x.shape[:2]).amax(1)
+        if persons is not None:
+            maps = maps.masked_fill(~persons.any(1)[:, None, None, None], 0)
+        return maps.mean(2).flatten(1) if self.config.mean_time else maps.flatten(1)
 
-    def _person_features(self, x: Tensor) -> Tensor:
-        """(N, T, V, C) to (N, features), one row a person."""
+    def _person_maps(self, x: Tensor) -> Tensor:
+        """(N, T, V, C) to (N, widths[5], T // 16, widths[1] // 16)."""
         motion = F.pad(x[:, 1:] - x[:, :-1], (0, 0, 0, 0, 1, 0))
         streams = [(stream, *stream.first_layer(part)) for stream, part in ((self.joint, x), (self.motion, motion))]
         size = _CPU_CHUNK if x.device.type == "cpu" and not torch.compiler.is_compiling() else max(len(x), 1)
@@ -106,8 +108,7 @@ class HCN(nn.Module):
         # ReLU after the pool rather than before it: the same values from a quarter of the elements.
         x = F.relu(F.max_pool2d(_apply(self.conv5, x), 2))
         x = self.dropout(x)
-        x = F.relu(F.max_pool2d(_apply(self.conv6, x), 2))
-        return x.mean(2).flatten(1) if self.config.mean_time else x.flatten(1)
+        return F.relu(F.max_pool2d(_apply(self.conv6, x), 2))
 
     def forward_head(self, features: Tensor) -> Tensor:
         x = self.dropout(features)
