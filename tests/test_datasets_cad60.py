@@ -100,7 +100,7 @@ def test_a_label_without_a_recording_is_reported(tmp_path):
 
 
 def test_a_folder_without_clips_is_an_error(tmp_path):
-    with pytest.raises(DataError, match="no clips: data1/ .. data4/"):
+    with pytest.raises(DataError, match=r"no clips: data1/ .. data4/"):
         read(tmp_path)
 
 

@@ -12,7 +12,9 @@ SEQUENCES = [(moving(5 + i, 15, 2, seed=i), name) for i, name in enumerate(["run
 
 def write(root, name, numbers, protocol=2):
     return pickled(
-        root / "poses" / f"GT_{name}.pkl", {"pose": [SEQUENCES[i][0] for i in numbers], "label": [SEQUENCES[i][1] for i in numbers]}, protocol
+        root / "poses" / f"GT_{name}.pkl",
+        {"pose": [SEQUENCES[i][0] for i in numbers], "label": [SEQUENCES[i][1] for i in numbers]},
+        protocol,
     )
 
 
@@ -70,7 +72,7 @@ def test_a_bad_file_is_named_or_skipped(tmp_path, case):
 
 
 def test_a_folder_without_clips_is_an_error(tmp_path):
-    with pytest.raises(DataError, match="no clips: poses/GT_train_1.pkl"):
+    with pytest.raises(DataError, match=r"no clips: poses/GT_train_1.pkl"):
         read(tmp_path)
 
 

@@ -121,7 +121,10 @@ def lines(change):
 BAD = {
     "empty": (lambda text: "", "the file is empty"),
     "truncated": (lambda text: text[: len(text) * 2 // 3], r"cut short: it ends in frame \d+ of 15|fields; 12 are expected"),
-    "cut between lines": (lines(lambda rows: rows.__delitem__(slice(100, None))), "line 100: the file is cut short: it ends in frame 4 of 15"),
+    "cut between lines": (
+        lines(lambda rows: rows.__delitem__(slice(100, None))),
+        "line 100: the file is cut short: it ends in frame 4 of 15",
+    ),
     "no number": (lambda text: "x" + text, "line 1: 'x15' is not a number of frames"),
     "24 joints": (lambda text: text.replace("\n25\n", "\n24\n", 1), "line 4: a body has 24 joints; 25 are expected"),
     "short joint": (lines(lambda rows: rows.__setitem__(6, "1 2 3")), "line 7: a joint's line has 3 fields; 12 are expected"),
@@ -147,7 +150,9 @@ def test_a_bad_file_is_named_with_its_line_or_skipped(tmp_path, case):
     assert len(dataset) == 1 and len(dataset.skipped) == 1
 
 
-@pytest.mark.parametrize(("name", "message"), [("mine", "not of the form SsssCcccPpppRrrrAaaa"), ("S001C001P001R001A121", "outside the 120")])
+@pytest.mark.parametrize(
+    ("name", "message"), [("mine", "not of the form SsssCcccPpppRrrrAaaa"), ("S001C001P001R001A121", "outside the 120")]
+)
 def test_a_strange_name_is_an_error(tmp_path, name, message):
     ntu_file(tmp_path)
     ntu_file(tmp_path, name)
@@ -174,4 +179,7 @@ def test_the_real_samples(data_root):
     assert [clip.pose.frames for clip in dataset.clips] == [103, 158, 104, 99, 54, 75, 86, 71, 67, 70]
     assert dataset.classes[dataset.clips[-1].label] == "handshaking"
     assert all((clip.pose.points[0, 0, 1] == 0).all() for clip in dataset.clips)
-    assert len(read_dataset("ntu", data_root("ntu") / "samples", missing=data_root("ntu") / "NTU_RGBD_samples_with_missing_skeletons.txt")) == 10
+    assert (
+        len(read_dataset("ntu", data_root("ntu") / "samples", missing=data_root("ntu") / "NTU_RGBD_samples_with_missing_skeletons.txt"))
+        == 10
+    )

@@ -41,7 +41,9 @@ def test_the_number_of_joints_tells_the_layout(tmp_path, joints, dims, layout, u
 
 def test_another_layout_can_be_named(tmp_path):
     path = pickled(tmp_path / "x.pkl", whole([pyskl_annotation("x", 0, 15)]))
-    with pytest.raises(DataError, match=r"x.pkl, annotation 0 \(x\), 'keypoint': has 15 joints; 25 \(ntu25\), 17 \(coco17\), 18 \(openpose18\)"):
+    with pytest.raises(
+        DataError, match=r"x.pkl, annotation 0 \(x\), 'keypoint': has 15 joints; 25 \(ntu25\), 17 \(coco17\), 18 \(openpose18\)"
+    ):
         read(path)
     assert read(path, layout="jhmdb15").clips[0].pose.layout.name == "jhmdb15"
     with pytest.raises(LayoutError, match="did you mean 'jhmdb15'"):

@@ -104,7 +104,9 @@ def test_what_is_no_array_or_plain_container_is_refused_and_not_run(tmp_path, ca
 
 
 WHOLE = pickle.dumps({"pose": [ARRAY.astype(float)], "label": ["a"]}, 4)
-SHARED = b"\x80\x04cnumpy._core.numeric\n_frombuffer\nq\x00cnumpy\ndtype\nV%s\n\x85Rq\x01B\xe8\x03\x00\x00" % b"u1" + bytes(1000) + b"q\x020]"
+SHARED = (
+    b"\x80\x04cnumpy._core.numeric\n_frombuffer\nq\x00cnumpy\ndtype\nV%s\n\x85Rq\x01B\xe8\x03\x00\x00" % b"u1" + bytes(1000) + b"q\x020]"
+)
 DAMAGED = {
     "empty": b"",
     "text": b"this is no pickle",
@@ -115,7 +117,11 @@ DAMAGED = {
     "huge bytes": b"\x80\x04\x8e" + struct.pack("<Q", 1 << 40) + b"abc.",
     "a huge shape": b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n\x8a\x06\xff\xff\xff\xff\xff\x00\x85U\x01b\x87R.",
     "the same bytes as many arrays": SHARED + b"h\x00(h\x02h\x01M\xe8\x03VC\ntRa" * 1000 + b".",
-    "one long text as many arrays": b"\x80\x02c_codecs\nencode\nq\x00X\x10\x27\x00\x00" + b"a" * 10000 + b"q\x01](" + b"h\x00h\x01\x85R" * 2000 + b"e.",
+    "one long text as many arrays": b"\x80\x02c_codecs\nencode\nq\x00X\x10\x27\x00\x00"
+    + b"a" * 10000
+    + b"q\x01]("
+    + b"h\x00h\x01\x85R" * 2000
+    + b"e.",
 }
 
 

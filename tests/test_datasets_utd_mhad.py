@@ -37,7 +37,7 @@ def test_depth_and_signals_are_read_when_asked_for(tmp_path):
     assert clip.depth.frames.shape == (6, 4, 5) and clip.depth.frames[1, 2, 3] == 2 * 30 + 3 * 6 + 1
     assert clip.inertial.signals.shape == (9, 6) and clip.inertial.rate == 50
     (tmp_path / "Depth" / "a1_s1_t1_depth.mat").write_bytes(b"")
-    with pytest.raises(DataError, match="a1_s1_t1_depth.mat: the file is empty"):
+    with pytest.raises(DataError, match=r"a1_s1_t1_depth.mat: the file is empty"):
         _ = clip.depth
 
 
@@ -89,13 +89,13 @@ def test_a_bad_file_is_named_in_one_line_or_skipped(tmp_path, case):
 def test_an_action_outside_the_classes_is_an_error(tmp_path):
     utd_file(tmp_path, "a1_s1_t1")
     utd_file(tmp_path, "a28_s1_t1")
-    with pytest.raises(DataError, match="a28_s1_t1_skeleton.mat: action 28 is outside the 27 classes"):
+    with pytest.raises(DataError, match=r"a28_s1_t1_skeleton.mat: action 28 is outside the 27 classes"):
         read(tmp_path)
     assert len(read(tmp_path, on_error="skip").skipped) == 1
 
 
 def test_a_folder_without_clips_is_an_error(tmp_path):
-    with pytest.raises(DataError, match="no clips: Skeleton/a1_s1_t1_skeleton.mat"):
+    with pytest.raises(DataError, match=r"no clips: Skeleton/a1_s1_t1_skeleton.mat"):
         read(tmp_path)
 
 
