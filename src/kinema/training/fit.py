@@ -26,7 +26,7 @@ from kinema.evaluation.evaluate import clean_metrics
 from kinema.evaluation.metrics import evaluate_scores
 from kinema.evaluation.results import environment
 from kinema.evaluation.scores import Scores
-from kinema.models.registry import PoseShape, create_model
+from kinema.models.registry import PoseShape, create_model, model_config
 from kinema.training import typed
 from kinema.training.checkpoint import load_checkpoint, save_checkpoint
 from kinema.training.data import Prepared, prepare, prepare_whole, recording, window_count
@@ -97,6 +97,9 @@ def fit(recipe: Recipe, out: str | Path, resume: bool = False, progress: bool = 
     Raises `KinemaError`: `RecipeError`, `DataError` and so on before anything is written; `Interrupted` on Ctrl-C.
     """
     check_recipe(recipe)
+    model_config(recipe.model.name, **recipe.model.config)  # told before minutes are spent on reading
+    if recipe.init.bundle:
+        bundles.load(recipe.init.bundle)
     out = Path(out).expanduser()
     fabric = make_fabric(recipe.engine)
     checkpoint = _open(out, recipe, resume)
