@@ -1,6 +1,6 @@
 """Training on a CPU: the same arithmetic as PyTorch's own layers, arranged so that less memory is moved.
 
-Each function falls back to PyTorch's where it would not help: on a GPU, under autocast, without gradients.
+What would not help falls back to PyTorch's own: on a GPU, without gradients, convolutions under autocast.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ from torch.autograd.function import once_differentiable
 _backward = torch.ops.aten.convolution_backward
 
 
-def _helps(*tensors: Tensor) -> bool:
-    return (
-        all(tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64) for tensor in tensors)
-        and torch.is_grad_enabled()
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-    )
+def _trains_on_cpu(x: Tensor) -> bool:
+    return x.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
+def _helps(x: Tensor) -> bool:
+    return _trains_on_cpu(x) and x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor, padding: int = 0) -> Tensor:
     """`F.conv2d`; its bias gradient is a plain sum, where the library's convolution kernel takes several times as long."""
-    if not _helps(x, weight, bias):
+    if not _helps(x):
         return F.conv2d(x, weight, bias, padding=padding)
     return _Convolution.apply(x, weight, bias, padding)
 
@@ -42,7 +41,7 @@ def embed_joints(x: Tensor, weight1: Tensor, bias1: Tensor, weight2: Tensor, bia
     n, t, v, c = x.shape
     x = x.reshape(n, 1, t * v, c).permute(0, 3, 1, 2)  # channels last in memory
     weight2 = weight2.transpose(2, 3)
-    function = _EmbedJoints.apply if _helps(x, weight1, weight2) else _embed_joints
+    function = _EmbedJoints.apply if _helps(x) else _embed_joints
     return function(x, weight1, bias1, weight2, bias2, v).permute(0, 2, 3, 1).reshape(n, t, v, -1)
 
 
@@ -50,7 +49,7 @@ class Dropout(nn.Dropout):
     """`nn.Dropout` from 16 random bits an element (`p` to the nearest 1/65536), as drawing them one by one is slow on a CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training and 0 < self.p < 1 and _helps(x):
+        if self.training and 0 < self.p < 1 and _trains_on_cpu(x):
             return _Dropout.apply(x, self.p)
         return super().forward(x)
 
@@ -117,7 +116,7 @@ class _EmbedJoints(Function):
 class _Dropout(Function):
     @staticmethod
     def forward(ctx, x, p):
-        threshold = round(p * 2**16)
+        threshold = min(round(p * 2**16), 2**16 - 1)
         words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
         keep = words.view(torch.int16)[: x.numel()] >= threshold - 2**15
         factors = keep.to(x.dtype).mul_(2**16 / (2**16 - threshold))
