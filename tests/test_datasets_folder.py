@@ -330,3 +330,10 @@ def test_bad_rows_and_files_are_skipped_on_request(tmp_path):
 def test_a_folder_without_a_table_is_an_error(tmp_path):
     with pytest.raises(DataError, match=r"there is no clips.csv; a header with id, path, label"):
         read(tmp_path)
+
+
+def test_an_option_that_the_reader_does_not_have_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="data set 'ntu': unknown option 'versoin'; did you mean 'version'"):
+        read_dataset("ntu", tmp_path, versoin=120)
+    with pytest.raises(DataError, match="data set 'folder': unknown option 'version'; known: none"):
+        read_dataset("folder", tmp_path, version=120)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -150,9 +151,13 @@ def read_dataset(name: str, root: str | Path | None, *, on_error: OnError = "rai
     """Read a data set by name from its folder (or file); `root` is None for one that needs no folder.
 
     With `on_error="skip"` clips that cannot be read are left out and listed in `skipped`. `cache=False` reads every file anew.
-    Further options are the reader's own.
+    Further options are the reader's own; `DataError` with the nearest name for one that it does not have.
     """
     module = _module(name)
+    known = inspect.signature(module.read).parameters
+    for option in options:
+        if option not in known:
+            raise DataError(f"data set {name!r}: {unknown('option', option, known.keys() - {'root', 'on_error', 'cache'})}")
     if root is not None or not module.INFO.generated:
         root = dataset_root(name, root)
         if not root.exists():
