@@ -143,6 +143,7 @@ def test_joined_data_sets_share_layout_and_keep_their_classes_apart(monkeypatch)
     assert all(clip_id.startswith(("one/", "two/")) for side in sides for clip_id in side)
     assert len(set.union(*sides)) == sum(map(len, sides)) == 48 + 12
     assert not {clip.subject for clip in prepared.parts.train} & {clip.subject for clip in prepared.parts.val}
+    assert {clip.label for clip in prepared.parts.val} == set(range(6))
     assert {clip.label for clip in prepared.parts.test if clip.id.startswith("two/")} == {3, 4, 5}
     assert prepared.train.layout.name == "cad60"
 

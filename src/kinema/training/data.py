@@ -100,17 +100,21 @@ def recording(parts: Parts, samples: PoseSamples) -> Recording:
 def read_parts(data: DataConfig, *, seed: int = 0, validate: bool = True) -> Parts:
     """The clips of one split; `validate` cuts a validation part from the training part (drawn with `seed`) unless the split has one."""
     names = data.name.split("+")
+
+    def divided(dataset: Dataset, protocol: str | None = None, fold: str | None = None) -> Split:
+        split = dataset.split(protocol, fold)
+        if validate:
+            return cut_validation(split, dataset.clips, by=data.val_by, share=data.val_share, seed=seed)
+        return replace(split, train=split.train + split.val, val=())
+
     if len(names) == 1:
         dataset = read_dataset(data.name, data.root, on_error=data.on_error)
-        split = dataset.split(data.protocol, data.fold)
+        split = divided(dataset, data.protocol, data.fold)
         protocol = data.protocol or next(iter(dataset.protocols))
     else:
-        dataset, split = _joined(names, data)
-        protocol = "training parts of the default protocols"
-    if validate:
-        split = cut_validation(split, dataset.clips, by=data.val_by, share=data.val_share, seed=seed)
-    else:
-        split = replace(split, train=split.train + split.val, val=())
+        sets = [read_dataset(name, Path(data.root) / name if data.root else None, on_error=data.on_error) for name in names]
+        dataset, split = _joined(names, sets, [divided(each) for each in sets])
+        protocol = "the default one of each"
     labels = split.classes if split.classes is not None else range(len(dataset.classes))
     number = {label: i for i, label in enumerate(labels)}
     parts = [
@@ -127,12 +131,11 @@ def fold_names(data: DataConfig) -> tuple[str, ...]:
     return tuple(split.name for split in dataset.splits(data.protocol))
 
 
-def _joined(names: Sequence[str], data: DataConfig) -> tuple[Dataset, Split]:
+def _joined(names: Sequence[str], sets: Sequence[Dataset], splits: Sequence[Split]) -> tuple[Dataset, Split]:
     """Several data sets as one, for pre-training: names in front of ids, subjects and classes tell them apart."""
-    clips, classes, skipped, train, test = [], [], [], [], []
-    for name in names:
-        dataset = read_dataset(name, Path(data.root) / name if data.root else None, on_error=data.on_error)
-        split = dataset.split()
+    clips, classes, skipped = [], [], []
+    ids: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    for name, dataset, split in zip(names, sets, splits, strict=True):
         if split.classes is not None:
             raise ProtocolError(f"data set {name!r}: its default protocol leaves classes out; it cannot be joined with others")
         for clip in dataset.clips:
@@ -141,7 +144,7 @@ def _joined(names: Sequence[str], data: DataConfig) -> tuple[Dataset, Split]:
             clips.append(replace(clip, id=f"{name}/{clip.id}", label=label, **marked))
         classes += [f"{name}/{label}" for label in dataset.classes]
         skipped += dataset.skipped
-        train += [f"{name}/{clip_id}" for clip_id in split.train + split.val]
-        test += [f"{name}/{clip_id}" for clip_id in split.test]
+        for part, own in ids.items():
+            own += [f"{name}/{clip_id}" for clip_id in getattr(split, part)]
     joined = Dataset("+".join(names), tuple(clips), tuple(classes), skipped=tuple(skipped))
-    return joined, Split("joined", tuple(train), tuple(test))
+    return joined, Split("joined", **{part: tuple(own) for part, own in ids.items()})
