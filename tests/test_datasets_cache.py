@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from make_files import moving, ntu_file, utd_file
+from make_files import moving, ntu_file, pickled, pyskl_annotation, utd_file
 
 from kinema.clip import PoseSequence
 from kinema.datasets import _cache, _parallel, read_dataset
@@ -110,6 +110,17 @@ def test_options_and_the_parsers_code_are_part_of_the_key(cache, tmp_path, monke
     read_dataset("ntu", tmp_path / "ntu")
     assert len(list(cache.glob("*.poses"))) == before  # the old version's file went as the new one came
     assert not list(cache.glob("*.part"))
+
+
+def test_choices_of_files_are_kept_beside_one_another(cache, tmp_path, parsed):
+    for name in ("S001C001P001R001A001", "S018C001P001R001A061"):
+        ntu_file(tmp_path / "ntu", name)
+    for name in "ab":
+        pickled(tmp_path / f"{name}.pkl", [pyskl_annotation(name, 0)])
+    for _ in range(2):
+        assert [len(read_dataset("ntu", tmp_path / "ntu", version=version)) for version in (60, 120)] == [1, 2]
+        assert [read_dataset("pyskl", tmp_path / f"{name}.pkl").clips[0].id for name in "ab"] == ["a", "b"]
+        assert len(parsed) == 3 and len(list(cache.glob("*.poses"))) == 4
 
 
 def spoil_byte(path, at):
@@ -287,3 +298,16 @@ def test_the_work_of_a_helper_that_fails_is_done_here(tmp_path, monkeypatch):
 def test_an_unknown_way_to_treat_errors_is_an_error(root, way):
     with pytest.raises(DataError, match="unknown way to treat errors"):
         read_dataset("utd-mhad", root, on_error=way)
+
+
+def test_helpers_end_with_the_reading(tmp_path, monkeypatch):
+    started = []
+    start = _parallel._start
+    monkeypatch.setattr(_parallel, "_start", lambda order: started.append(start(order)) or started[-1])
+    files = [str(ntu_file(tmp_path, f"S001C001P00{i}R001A001")) for i in range(1, 5)]
+    from kinema.datasets.ntu import read_skeleton
+
+    records = _parallel.parse_files(files, read_skeleton, 2)
+    next(records)
+    records.close()
+    assert len(started) >= 2 and all(process.poll() is not None for process in started)

@@ -49,20 +49,23 @@ def cache_folder() -> Path | None:
 
 
 def read_poses(
-    reader: str, root: str | Path, files: Sequence[str], parse: Parse, *, on_error: OnError, cache: bool, **options: Any
+    reader: str, root: str | Path, files: Sequence[str], parse: Parse, *, on_error: OnError, cache: bool, variant: str = "", **options: Any
 ) -> tuple[list[Pose | None], Skipped]:
     """The pose of each file, one clip a file, and the errors of those that have None instead.
 
-    `parse`: a function of a module; it is given each path and `options`, which JSON must be able to hold.
+    `parse`: a function of a module; it is given each path and `options`, which JSON must be able to hold. `variant`: tells apart
+    the choices of files under the same root that are kept beside one another.
     """
     parse = partial(parse, **options) if options else parse
-    poses, _, skipped = read_records(reader, root, files, partial(_build, files, parse), on_error=on_error, cache=cache, options=options)
+    build = partial(_build, files, parse)
+    poses, _, skipped = read_records(reader, root, files, build, on_error=on_error, cache=cache, variant=variant, options=options)
     return poses, skipped
 
 
 def _build(files: Sequence[str], parse: Parse, put: Callable[[Record], None]) -> dict[str, Any]:
-    for record in parse_files(files, parse):
-        put(record)
+    with contextlib.closing(parse_files(files, parse)) as records:
+        for record in records:
+            put(record)
     return {}
 
 
@@ -74,6 +77,7 @@ def read_records(
     *,
     on_error: OnError,
     cache: bool,
+    variant: str = "",
     options: dict[str, Any] | None = None,
 ) -> tuple[list[Pose | None], dict[str, Any], Skipped]:
     """Poses, facts and errors that `build` makes of the files, or what was kept of them from the last time.
@@ -82,7 +86,7 @@ def read_records(
     """
     skipped = Skipped(on_error)
     folder = cache_folder() if cache else None
-    kept = _kept(folder, reader, root, files, build, options or {}, skipped) if folder is not None else None
+    kept = _kept(folder, reader, root, files, build, variant, options or {}, skipped) if folder is not None else None
     if kept is None:
         records: list[Record] = []
         facts = build(lambda record: _put(records.append, record, on_error))
@@ -118,7 +122,14 @@ def _all_records(build: Build) -> list[Record]:
 
 
 def _kept(
-    folder: Path, reader: str, root: str | Path, files: Sequence[str], build: Build, options: dict[str, Any], skipped: Skipped
+    folder: Path,
+    reader: str,
+    root: str | Path,
+    files: Sequence[str],
+    build: Build,
+    variant: str,
+    options: dict[str, Any],
+    skipped: Skipped,
 ) -> RaggedFile | None:
     """The `.poses` file of these files, written first where there is none; None where it cannot be."""
     root = os.path.abspath(root)
@@ -128,7 +139,7 @@ def _kept(
         return None
     what = json.dumps([MAGIC.decode(), reader, options, _code(build)], sort_keys=True, default=str)
     looks = _hash(what, *[f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}" for file, stat in stats])
-    link = folder / f"{reader}-{_hash(root, json.dumps(options, sort_keys=True, default=str))}.json"
+    link = folder / f"{reader}-{_hash(root, variant, json.dumps(options, sort_keys=True, default=str))}.json"
     rebuild = partial(_all_records, build)
     before = _read_link(link)
     if before.get("looks") == looks:

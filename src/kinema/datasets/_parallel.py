@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +29,7 @@ _BYTES_PER_TASK = 256 << 20
 Parse = Callable[[str], PoseSequence]
 
 
-def parse_files(files: Sequence[str], parse: Parse, processes: int | None = None) -> Iterator[Record]:
+def parse_files(files: Sequence[str], parse: Parse, processes: int | None = None) -> Generator[Record, None, None]:
     """The pose of each file in order, or the `DataError` that says why there is none.
 
     `parse` is a function of a module, or a `partial` of one with keywords that JSON can hold. `processes`: how many may
@@ -39,8 +39,15 @@ def parse_files(files: Sequence[str], parse: Parse, processes: int | None = None
     if processes is None:
         processes = min(_cores(), sum(sizes) // BYTES_PER_PROCESS)
     if processes < 2:
-        return (_attempt(parse, file) for file in files)
+        return _here(files, parse, long=sum(sizes) > BYTES_PER_PROCESS)
     return _in_processes(files, sizes, parse, processes)
+
+
+def _here(files: Sequence[str], parse: Parse, long: bool) -> Generator[Record, None, None]:
+    with _progress(len(files), long) as report:
+        for done, file in enumerate(files):
+            yield _attempt(parse, file)
+            report(done + 1)
 
 
 def _attempt(parse: Parse, file: str) -> Record:
@@ -75,13 +82,13 @@ def _tasks(files: Sequence[str], sizes: Sequence[int], processes: int) -> list[l
     return tasks
 
 
-def _in_processes(files: Sequence[str], sizes: Sequence[int], parse: Parse, processes: int) -> Iterator[Record]:
+def _in_processes(files: Sequence[str], sizes: Sequence[int], parse: Parse, processes: int) -> Generator[Record, None, None]:
     name = parse.func if isinstance(parse, partial) else parse
     options = parse.keywords if isinstance(parse, partial) else {}
     waiting = deque(enumerate(_tasks(files, sizes, processes)))
     running: deque[tuple[list[str], Path, subprocess.Popen]] = deque()
     done = 0
-    with tempfile.TemporaryDirectory(prefix="kinema-", ignore_cleanup_errors=True) as folder, _progress(len(files)) as report:
+    with tempfile.TemporaryDirectory(prefix="kinema-", ignore_cleanup_errors=True) as folder, _progress(len(files), True) as report:
         try:
             while waiting or running:
                 while waiting and len(running) < processes:
@@ -133,11 +140,11 @@ def _start(order: Path) -> subprocess.Popen:
 class _progress:
     """A bar on standard error, if somebody is looking."""
 
-    def __init__(self, total: int):
-        self._total, self._bar = total, None
+    def __init__(self, total: int, wanted: bool):
+        self._total, self._wanted, self._bar = total, wanted, None
 
     def __enter__(self) -> Callable[[int], None]:
-        if not sys.stderr.isatty():
+        if not self._wanted or not sys.stderr.isatty():
             return lambda done: None
         from rich.console import Console
         from rich.progress import Progress

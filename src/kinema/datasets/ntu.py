@@ -233,7 +233,8 @@ def read(
         elif who["action"] <= version and path.stem not in left_out:
             named.append((path, who))
     files = [str(path) for path, _ in named]
-    poses, skipped = read_poses(INFO.name, root, files, read_skeleton, on_error=on_error, cache=cache, clean=clean)
+    variant = f"{version} {missing}"
+    poses, skipped = read_poses(INFO.name, root, files, read_skeleton, on_error=on_error, cache=cache, variant=variant, clean=clean)
     for error in strange:
         skipped.add(error)
     clips = tuple(

@@ -72,7 +72,7 @@ def read(
         get_layout(layout)
     options = {"layout": layout}
     build = partial(_build, str(path), layout)
-    poses, facts, skipped = read_records(INFO.name, path.parent, [str(path)], build, on_error=on_error, cache=cache, options=options)
+    poses, facts, skipped = read_records(INFO.name, path, [str(path)], build, on_error=on_error, cache=cache, options=options)
     names = _class_names(classes, facts["clips"])
     clips = []
     for (clip_id, label), pose in zip(facts["clips"], poses, strict=True):
