@@ -135,7 +135,7 @@ def make_fabric(engine: EngineConfig) -> Fabric:
             strategy="ddp" if several else "auto",
         )
         fabric.launch()
-    except (RuntimeError, ValueError, TypeError) as error:
+    except (ImportError, RuntimeError, TypeError, ValueError) as error:
         raise RecipeError(f"engine: {' '.join(str(error).split())}") from error
     return fabric
 
@@ -209,11 +209,11 @@ def _fit(recipe: Recipe, out: Path, fabric: Fabric, checkpoint: dict[str, Any] |
             monitor.say("\n".join([f"{len(prepared.skipped)} clips skipped:", *prepared.skipped]))
         try:
             history = _train(recipe, out, fabric, prepared, model, checkpoint, monitor)
+            model.load_state_dict(history[-1].best["state"])
+            p = probabilities(model.to(fabric.device), prepared.test, fabric, recipe.fit.batch_size, recipe.fit.views)
         except KeyboardInterrupt:
             kept = f"--resume goes on from {out / CHECKPOINT}" if (out / CHECKPOINT).exists() else "nothing was saved yet"
             raise Interrupted(f"interrupted after {monitor.epochs} complete epochs; {kept}") from None
-        model.load_state_dict(history[-1].best["state"])
-        p = probabilities(model.to(fabric.device), prepared.test, fabric, recipe.fit.batch_size, recipe.fit.views)
     result, scores = _result(recipe, prepared, history, p.numpy(), account)
     if fabric.is_global_zero:
         _write_run(out, recipe, prepared, model, scores, result)
