@@ -110,7 +110,7 @@ def test_real_sets_have_the_sizes_that_are_known(data_root, name, clips, classes
     assert (report["clips"], len(report["classes"]), len(report["subject"])) == (clips, classes, subjects)
     split = report["protocols"][sizes[0]]["splits"][0]
     assert (split["train"], split["test"]) == sizes[1:]
-    assert report["modalities"]["pose"]["missing"] == 0
+    assert report["modalities"]["pose"]["missing"] < 2e-5  # N-UCLA: 12 joints of two clips lie at the origin
 
 
 def test_cad60_has_its_labelled_frames_and_doubtful_joints(data_root):

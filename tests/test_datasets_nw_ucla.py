@@ -28,6 +28,13 @@ def test_a_clip_of_one_frame_is_read(tmp_path):
     assert read(tmp_path).clips[0].pose.frames == 1
 
 
+def test_a_joint_at_the_origin_was_not_observed(tmp_path):
+    points = moving(4, 20)
+    points[2, 5] = 0
+    ucla_file(tmp_path, points=points.tolist())
+    assert [tuple(place) for place in (~read(tmp_path).clips[0].pose.observed).nonzero()] == [(0,), (2,), (5,)]
+
+
 RAGGED = moving(3, 20).tolist()
 RAGGED[2] = RAGGED[2][:19]
 WORD = moving(3, 20).tolist()
@@ -87,3 +94,5 @@ def test_the_real_recordings(data_root):
     frames = {clip.id: clip.pose.frames for clip in dataset.clips}
     assert (min(frames.values()), max(frames.values())) == (1, 201)
     assert [name for name, count in frames.items() if count == 1] == ["a02_s09_e04_v02", "a02_s09_e04_v03"]
+    gaps = {clip.id: int((~clip.pose.observed).sum()) for clip in dataset.clips if clip.pose.mask is not None}
+    assert gaps == {"a04_s01_e01_v01": 6, "a04_s04_e02_v01": 6}

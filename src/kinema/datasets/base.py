@@ -8,7 +8,7 @@ import os
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -111,6 +111,7 @@ class DatasetInfo:
     generated: bool = False
 
 
+@lru_cache(maxsize=1)
 def dataset_modules() -> dict[str, str]:
     """Data set name -> module: every module of this package but `base`, `protocols`, `audit` and those that start with `_`."""
     import kinema.datasets as package

@@ -3,7 +3,8 @@
     all_sqe/aAA_sSS_eEE_vVV.json    {"file_name", "skeletons": T x 20 x 3, "label": 1-10}
 
 Metres, y up, joints in the order of the Kinect SDK. Action numbers run over 1-6, 8, 9, 11, 12; labels are their places in that
-list. Two clips have one frame: they are read as they are, and training refuses them. Many clips of view 3 are copies of view 2,
+list. A joint that lies exactly at the origin, inside the camera, was not tracked (one frame each of two clips): it is masked.
+Two clips have one frame: they are read as they are, and training refuses them. Many clips of view 3 are copies of view 2,
 and some clips share frames under different labels: `kinema data audit` tells which, and what it means for each protocol.
 """
 
@@ -58,7 +59,8 @@ def read_skeleton(path: str | Path) -> PoseSequence:
         raise DataError(f"label {label!r} is outside the classes 1 to {len(CLASSES)}", path, "field 'label'")
     if label is not None and named and int(named[1]) in ACTIONS and ACTIONS[label - 1] != int(named[1]):
         raise DataError(f"label {label} is action {ACTIONS[label - 1]}; the name says action {int(named[1])}", path, "field 'label'")
-    return PoseSequence(nested_points(content["skeletons"], "skeletons", persons=False), "kinect20", "m", fps=30.0)
+    points = nested_points(content["skeletons"], "skeletons", persons=False)
+    return PoseSequence(points, "kinect20", "m", mask=(points != 0).any(-1), fps=30.0)
 
 
 def read(root: str | Path, *, on_error: OnError = "raise", cache: bool = True) -> Dataset:
