@@ -96,6 +96,28 @@ def test_train_report_evaluate_predict_follow_one_another(place, tmp_path, capsy
     assert "--resume" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["models"], "hcn-gap"),
+        (["models", "hcn"], "M parameters"),
+        (["bundles", "{bundle}"], "tiny"),
+        (["data", "list"], "utd-mhad"),
+        (["data", "inspect", "folder", "{clips}"], "6 clips"),
+        (["data", "audit", "folder", "{clips}"], "6 clips"),
+        (["predict", "{clips}", "--bundle", "{bundle}"], "wave"),
+    ],
+    ids=str,
+)
+def test_commands_answer_in_text_and_as_one_json_object(command, says, place, capsys):
+    values = {"bundle": place / "tiny.safetensors", "clips": place / "clips"}
+    command = [word.format(**values) for word in command]
+    assert main(command) == 0
+    assert says in capsys.readouterr().out
+    assert main([*command, "--json"]) == 0
+    assert isinstance(json.loads(capsys.readouterr().out), dict)
+
+
 def test_overfit_fails_with_status_1_what_cannot_learn(place, capsys):
     command = ["overfit", str(place / "recipe.yaml"), "--samples", "24", "--epochs", "1", "--fit.lr", "1e-9"]
     assert main(command) == 1

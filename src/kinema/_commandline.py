@@ -72,7 +72,7 @@ def run(program: str, commands: Commands, argv: Sequence[str]) -> int:
         return run(f"{program} {name}", command, rest)
     given = command_parser(f"{program} {name}", command).parse_args(list(rest), defaults=False)
     own = inspect.signature(command).parameters
-    values = {key: given[key] for key in own if key in given}
+    values = {key: given[key] for key in own if given.get(key) is not None}
     if hasattr(command, "overridable"):
         values.update({key: value for key, value in _flat(given) if key.partition(".")[0] not in own})
     return command(**values) or 0

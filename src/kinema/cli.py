@@ -210,10 +210,10 @@ def models(pattern: str = "", *, json: bool = False) -> None:
         pattern: Part of a name.
         json: Print one JSON object and nothing else.
     """
-    from kinema.models._table import model_rows, model_text
+    from kinema.models._table import model_rows, models_text
 
     rows = model_rows(pattern)
-    _print(model_text(rows), {"models": rows}, json)
+    _print(models_text(rows), {"models": rows}, json)
 
 
 def bundles(name: str = "", *, json: bool = False) -> None:
