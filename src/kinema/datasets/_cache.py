@@ -15,6 +15,7 @@ import os
 import sys
 import threading
 import time
+from array import array
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -91,14 +92,10 @@ def read_records(
         records: list[Record] = []
         facts = build(lambda record: _put(records.append, record, on_error))
         return [_pose_or_none(record, skipped) for record in records], facts, skipped
-    poses: list[Pose | None] = []
-    for i in range(len(kept)):
-        error = kept.error(i)
-        if error is None:
-            poses.append(Lazy(partial(kept.pose, i)))
-        else:
-            skipped.add(error)
-            poses.append(None)
+    poses: list[Pose | None] = [Lazy(partial(kept.pose, i)) for i in range(len(kept))]
+    for i in kept.errors:
+        skipped.add(kept.error(i))
+        poses[i] = None
     return poses, kept.facts, skipped
 
 
@@ -134,11 +131,14 @@ def _kept(
     """The `.poses` file of these files, written first where there is none; None where it cannot be."""
     root = os.path.abspath(root)
     try:
-        stats = [(file, os.stat(file)) for file in files]
+        stats = array("q")
+        for file in files:
+            stat = os.stat(file)
+            stats.extend((stat.st_size, stat.st_mtime_ns))
     except OSError:  # gone since it was listed: the parser says so
         return None
     what = json.dumps([MAGIC.decode(), reader, options, _code(build)], sort_keys=True, default=str)
-    looks = _hash(what, *[f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}" for file, stat in stats])
+    looks = _hash(what, *files, stats.tobytes().hex())
     link = folder / f"{reader}-{_hash(root, variant, json.dumps(options, sort_keys=True, default=str))}.json"
     rebuild = partial(_all_records, build)
     before = _read_link(link)

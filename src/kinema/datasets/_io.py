@@ -127,10 +127,10 @@ class Skipped(list[DataError]):
         self.append(error)
 
 
-def files_in(folder: str | Path, suffix: str) -> list[str]:
-    """Names of the files in a folder that end so, unsorted; none where there is no such folder."""
+def names_in(folder: str | Path) -> list[str]:
+    """Names of what is in a folder, unsorted; none where there is no such folder."""
     try:
-        return [name for name in os.listdir(folder) if name.endswith(suffix)]
+        return os.listdir(folder)
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -22,7 +22,7 @@ import numpy as np
 
 from kinema.clip import Clip, PoseSequence
 from kinema.datasets._cache import read_poses
-from kinema.datasets._io import Skipped, files_in, numbers, parser, read_text
+from kinema.datasets._io import Skipped, names_in, numbers, parser, read_text
 from kinema.datasets.base import Dataset, DatasetInfo, OnError
 from kinema.datasets.protocols import leave_one_out
 from kinema.errors import DataError, unknown
@@ -113,7 +113,7 @@ def read(root: str | Path, *, on_error: OnError = "raise", cache: bool = True) -
     skipped = Skipped(on_error)
     for person in ("1", "2", "3", "4"):
         folder = root / f"data{person}"
-        names = sorted(name for name in files_in(folder, ".txt") if re.fullmatch(r"\d{10}\.txt", name))
+        names = sorted(name for name in names_in(folder) if re.fullmatch(r"\d{10}\.txt", name))
         found += [(person, folder / name) for name in names]
         if names:
             labels |= _labels_of(folder, {name[:-4] for name in names}, skipped)

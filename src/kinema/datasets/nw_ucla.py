@@ -16,7 +16,7 @@ from pathlib import Path
 
 from kinema.clip import Clip, PoseSequence
 from kinema.datasets._cache import read_poses
-from kinema.datasets._io import files_in, parser, read_json
+from kinema.datasets._io import names_in, parser, read_json
 from kinema.datasets._skeletons import nested_points
 from kinema.datasets.base import Dataset, DatasetInfo, OnError
 from kinema.datasets.protocols import by_values, leave_one_out
@@ -67,7 +67,7 @@ def read(root: str | Path, *, on_error: OnError = "raise", cache: bool = True) -
     """1 484 clips: views 1 and 2 1 020, view 3 464. `root` holds `all_sqe/`, or is that folder."""
     root = Path(root)
     folder = root / "all_sqe" if (root / "all_sqe").is_dir() else root
-    found = sorted((name, match) for name in files_in(folder, ".json") if (match := NAME.fullmatch(name)))
+    found = sorted((name, match) for name in names_in(folder) if (match := NAME.fullmatch(name)))
     if not found:
         raise DataError("no clips: all_sqe/a01_s01_e00_v01.json and its like are expected here", root)
     files = [f"{folder}{os.sep}{name}" for name, _ in found]

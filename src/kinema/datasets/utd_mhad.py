@@ -18,7 +18,7 @@ from pathlib import Path
 
 from kinema.clip import Clip, DepthSequence, InertialSequence, Lazy, PoseSequence
 from kinema.datasets._cache import read_poses
-from kinema.datasets._io import files_in, parser, read_mat
+from kinema.datasets._io import names_in, parser, read_mat
 from kinema.datasets.base import Dataset, DatasetInfo, OnError
 from kinema.datasets.protocols import by_values, leave_one_out
 from kinema.errors import DataError
@@ -103,7 +103,7 @@ def read(root: str | Path, *, on_error: OnError = "raise", cache: bool = True) -
     """861 clips: odd subjects 431, even subjects 430. `root` holds `Skeleton/` and, where wanted, `Depth/` and `Inertial/`."""
     root = Path(root)
     folder = root / "Skeleton"
-    found = sorted(tuple(map(int, match)) for match in _NAME.findall("\n".join(files_in(folder, ".mat"))))
+    found = sorted(tuple(map(int, match)) for match in _NAME.findall("\n".join(names_in(folder))))
     if not found:
         raise DataError("no clips: Skeleton/a1_s1_t1_skeleton.mat and its like are expected here", root)
     ids = [f"a{action}_s{subject}_t{trial}" for action, subject, trial in found]
@@ -111,7 +111,7 @@ def read(root: str | Path, *, on_error: OnError = "raise", cache: bool = True) -
     poses, skipped = read_poses(
         INFO.name, root, [f"{prefix}{clip_id}_skeleton.mat" for clip_id in ids], read_skeleton, on_error=on_error, cache=cache
     )
-    lazy = [(name, read_file, f"{root / part}{os.sep}", set(files_in(root / part, ".mat"))) for name, part, read_file in _LAZY]
+    lazy = [(name, read_file, f"{root / part}{os.sep}", set(names_in(root / part))) for name, part, read_file in _LAZY]
     clips = []
     for clip_id, (action, subject, _), pose in zip(ids, found, poses, strict=True):
         if pose is None:
