@@ -272,7 +272,7 @@ def _result(recipe: Recipe, prepared: Prepared, history: list[History], p: np.nd
         "epoch": best["epoch"],
         "epochs": history[0].epochs,
         **{key: best[key] for key in ("val_top1", "val_loss") if key in best},
-        "seconds": sum(row["seconds"] for row in rows),
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
         "unit": scores.unit,
         **scores.metrics(),
         "clean": clean_metrics(scores, copies),
