@@ -139,7 +139,7 @@ BAD = [
     (["predict", "{clip}", "--bundle", "{bundle}", "--render", "{folder}/a.bmp"], ".png"),
     (["train", "no.yaml"], "no.yaml"),
     (["train", "{recipe}", "--fit.epohs", "3"], "'--fit.epochs'"),
-    (["train", "{recipe}", "--fit.lr", "fast"], "fit.lr"),
+    (["train", "{recipe}", "--fit.lr", "fast"], "fit.lr: a number is expected, not fast"),
     (["train", "{recipe}", "--model.name", "hnc"], "'hcn'"),
     (["train", "{recipe}", "--data.name", "actr"], "'actor'"),
     (["train", "{recipe}", "--data.protocol", "cros-subject"], "'cross-subject'"),

@@ -12,6 +12,7 @@ from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentParser, Namespace
 
 from kinema.errors import unknown
+from kinema.training.typed import explain
 
 Command = Callable[..., "int | None"]
 Commands = Mapping[str, "Command | Commands"]
@@ -20,11 +21,15 @@ Commands = Mapping[str, "Command | Commands"]
 class Parser(ArgumentParser):
     """Bad arguments get one line and exit status 2; an unknown option is answered with the nearest one there is."""
 
+    overridable: type | None = None
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         found = re.search(r"unrecognized arguments?: (--[^ =]+)", message)
         if found:
             options = [option for action in self._actions for option in action.option_strings]
             message = unknown("option", found[1], options)
+        elif self.overridable is not None:
+            message = explain(self.overridable, message)
         print(f"{self.prog}: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)
 
@@ -54,6 +59,7 @@ def command_parser(program: str, function: Command) -> Parser:
         elif parameter.kind is parameter.KEYWORD_ONLY:
             parser.add_argument("--" + name, type=parameter.annotation, default=parameter.default, help=helps[name])
     if hasattr(function, "overridable"):
+        parser.overridable = function.overridable
         parser.add_class_arguments(function.overridable, as_group=False, skip=set(parameters))
     return parser
 
