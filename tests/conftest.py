@@ -1,6 +1,10 @@
 """Where the real recordings, models and reference outputs are, if they are there at all; tests that need them skip and say so."""
 
 import os
+
+# Small work on many threads waits for its threads, above all where several test runs share a machine. Before torch is loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from pathlib import Path
 
 import pytest

@@ -23,15 +23,6 @@ SHAPES = {
 SOLID = SHAPES["two persons, Kinect v2 joints"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small tensors gain nothing from more, and lose much where others use the machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def make(name, shape, classes=CLASSES):
     """A model with fresh weights; without padding to a published length, which only costs time here."""
     torch.manual_seed(0)

@@ -16,15 +16,6 @@ EXAMPLE = model_info("efficientgcn-b0").example
 WEIGHTS = "efficientgcn_b0_ntu60_xsub.pt"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small tensors gain nothing from more, and lose much where others use the machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def published(models):
     model = create_model("efficientgcn-b0", 60, EXAMPLE)

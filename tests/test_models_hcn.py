@@ -17,15 +17,6 @@ NTU = PoseShape(2, 64, get_layout("ntu25"), 3)
 SMALL = PoseShape(2, 32, get_layout("cad60"), 3)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small tensors gain nothing from more, and lose much where others use the machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def plain(model, x):
     """The table of layers, one after the other, as PyTorch has them; dropout left out."""
     batch, persons, frames, joints, channels = x.shape
