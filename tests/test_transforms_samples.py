@@ -251,3 +251,31 @@ def test_cad60_gives_exactly_the_windows_of_the_published_system(cad60, settings
     assert batch.x.shape[1:] == (1, 32, 15, 3) and batch.x.abs().max() < 3  # metres about the torso
     if settings.sampling == "skip":
         assert (samples.lengths == 100).all() and samples.phases.unique().tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("center", ["root", "first", "none"])
+@pytest.mark.parametrize("swaps", [True, False])
+def test_mirrored_copies_stand_behind_the_samples_and_mirror_them(center, swaps):
+    samples = PoseSamples.from_clips(
+        [clip("a", label=3, mask=random_mask()), clip("b", 30, label=1)], replace(PLAIN, center=center, scale=True, window=20)
+    )
+    both = samples.with_mirrored(swaps)
+    size = len(samples)
+    assert len(both) == 2 * size and both.labels.tolist() == 2 * samples.labels.tolist()
+    assert both.mirrored.tolist() == [False] * size + [True] * size and not samples.mirrored.any()
+    plain, batch = everything(samples), everything(both)
+    torch.testing.assert_close(batch.x[:size], plain.x)
+    mirror = PoseAugment(mirror=1, mirror_swaps=swaps)
+    expected = everything(samples, augment=mirror)
+    torch.testing.assert_close(batch.x[size:], expected.x)
+    assert torch.equal(batch.mask, torch.cat([plain.mask, expected.mask]))
+
+
+def test_a_mirrored_copy_of_a_left_hand_is_a_right_hand_unless_sides_are_not_swapped():
+    source = clip(frames=16)
+    samples = PoseSamples.from_clips([source], replace(PLAIN, center="root"))
+    left, right = LAYOUT.index("left_hand"), LAYOUT.index("right_hand")
+    flip = torch.tensor([-1.0, 1, 1])
+    for swaps, joint in ((True, right), (False, left)):
+        own, copy = everything(samples.with_mirrored(swaps)).x
+        torch.testing.assert_close(copy[:, :, joint], own[:, :, left] * flip)

@@ -59,7 +59,10 @@ class PoseAugment:
         jitter: standard deviation of noise added to every coordinate.
         crop: smallest share of the clip that a random crop in time keeps (1 keeps all of it).
         warp: largest relative change of speed within the clip.
-        mirror: probability of swapping left and right.
+        mirror: probability of swapping left and right, drawn each time that a sample is read.
+        mirror_copies: add a mirrored copy of every training sample to the training part, once and for all.
+        mirror_swaps: what is mirrored has its left and right joints exchanged, as a body seen in a mirror; False negates x alone, which
+            some published code does: a left hand is then where a right one would be, and still called left.
         drop_joints: probability with which each joint is masked throughout the sample.
         drop_frames: probability with which each frame is masked.
         mixup: alpha of the Beta distribution that two samples and their labels are mixed by.
@@ -73,6 +76,8 @@ class PoseAugment:
     crop: float = 1.0
     warp: float = 0.0
     mirror: float = 0.0
+    mirror_copies: bool = False
+    mirror_swaps: bool = True
     drop_joints: float = 0.0
     drop_frames: float = 0.0
     mixup: float = 0.0

@@ -12,6 +12,7 @@ The order, and why: clip by clip when read: layout, unit, axes, persons, windows
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import reduce
 
@@ -66,7 +67,7 @@ class PoseSamples:
 
     `input`: the preparation; `channels`: C of the batches; `clip_ids`: of the clips; per sample, (N,) int64: `clip_of` index
     into `clip_ids`, `labels` (-1 unknown), `starts` and `lengths` of its window in frames of the clip, `phases` (for "skip").
-    `skipped`: the errors of clips that were left out.
+    `mirrored`: (N,) bool, samples that are mirrored copies. `skipped`: the errors of clips that were left out.
     """
 
     def __init__(self, input: PoseInput, clips: Sequence[tuple[Clip, _Rows]], dims: int, skipped: Sequence[DataError] = ()):
@@ -88,6 +89,16 @@ class PoseSamples:
         self.starts, self.lengths, self.phases = torch.tensor([sample for row in rows for sample in row.samples]).unbind(1)
         self._torso = torch.tensor([length for row in rows for length in row.torso]) if input.scale else None
         self.labels = torch.tensor([-1 if clip.label is None else clip.label for clip, _ in clips])[self.clip_of]
+        self.mirrored, self._swaps = torch.zeros(len(self.labels), dtype=torch.bool), True
+
+    def with_mirrored(self, swaps: bool = True) -> PoseSamples:
+        """These samples, and behind them a mirrored copy of each; the frames are shared. `swaps`: see `PoseAugment.mirror_swaps`."""
+        both = copy(self)
+        for name in ("clip_of", "starts", "lengths", "phases", "labels"):
+            setattr(both, name, getattr(self, name).repeat(2))
+        both._torso = None if self._torso is None else self._torso.repeat(2)
+        both.mirrored, both._swaps = torch.cat([self.mirrored, ~self.mirrored]), swaps
+        return both
 
     @classmethod
     def from_clips(cls, clips: Sequence[Clip], input: PoseInput, on_error: str = "raise") -> PoseSamples:
@@ -150,7 +161,7 @@ class PoseSamples:
         if device is not None:
             x, labels = x.to(device, non_blocking=True), labels.to(device, non_blocking=True)
             mask = None if mask is None else mask.to(device, non_blocking=True)
-        x, mask = self._prepare(x, mask, None if self._torso is None else self._torso[indices], augment, generator)
+        x, mask = self._prepare(x, mask, indices, augment, generator)
         x, mask = streams(x, mask, self.input.streams, self.layout.parents)
         return PoseBatch(x.contiguous(), mask, labels)
 
@@ -198,11 +209,12 @@ class PoseSamples:
         return x, None if mask is None or bool(mask.all()) else mask
 
     def _prepare(
-        self, x: Tensor, mask: Tensor | None, torso: Tensor | None, augment: PoseAugment | None, generator
+        self, x: Tensor, mask: Tensor | None, indices: Tensor, augment: PoseAugment | None, generator
     ) -> tuple[Tensor, Tensor | None]:
-        """Steps 2 and 3 of the module's order."""
-        root, pivot = self.layout.root, None
-        if self.input.center == "none" and (self.input.align or augment is not None):
+        """Steps 2 and 3 of the module's order; copies are mirrored in between."""
+        root, pivot, mirrored = self.layout.root, None, self.mirrored[indices]
+        copies = bool(mirrored.any())
+        if self.input.center == "none" and (self.input.align or augment is not None or copies):
             pivot = pose.first_root(x, mask, root)[:, None, None, None]
             x = pose.zero_unobserved(x - pivot, mask)
         if self.input.align:
@@ -211,9 +223,11 @@ class PoseSamples:
             x = pose.center_root(x, mask, root)
         elif self.input.center == "first":
             x = pose.center_first(x, mask, root)
-        if torso is not None:
-            size = torso.to(x)[:, None, None, None, None]
+        if self._torso is not None:
+            size = self._torso[indices].to(x)[:, None, None, None, None]
             x, pivot = x / size, None if pivot is None else pivot / size
+        if copies:
+            x, mask = self._mirror(x, mask, mirrored, self._swaps)
         if augment is not None:
             x, mask = self._changed(x, mask, augment, generator)
         if pivot is not None:
@@ -238,9 +252,12 @@ class PoseSamples:
         if augment.jitter:
             x = pose.jitter(x, mask, augment.jitter, generator)
         if augment.mirror:
-            which = sampling.uniform((batch,), generator) < augment.mirror
-            x, mask = pose.mirror(x, mask, self.layout.mirror, which)
+            x, mask = self._mirror(x, mask, sampling.uniform((batch,), generator) < augment.mirror, augment.mirror_swaps)
         return x, mask
+
+    def _mirror(self, x: Tensor, mask: Tensor | None, which: Tensor, swaps: bool) -> tuple[Tensor, Tensor | None]:
+        swap = self.layout.mirror if swaps else np.arange(len(self.layout))
+        return pose.mirror(x, mask, swap, which)
 
 
 def _check(input: PoseInput) -> None:
