@@ -75,10 +75,26 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """16 hex characters over all that decides the result: not where the data lie, nor what the recipe is called."""
+    """16 hex characters over all that decides the result: not where the data lie, nor what the recipe is called.
+
+    Settings at their defaults do not count, so that a setting that comes later leaves the hashes of earlier runs as they are.
+    """
     value = typed.plain(recipe)
-    del value["title"], value["paper"], value["data"]["root"]
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+    del value["title"], value["paper"], value["quotes"], value["data"]["root"]
+    return hashlib.sha256(json.dumps(_changed(value, typed.plain(Recipe())), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _changed(value: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
+    """What differs from `default`, section by section."""
+    found = {}
+    for key, entry in value.items():
+        if isinstance(entry, dict) and isinstance(default.get(key), dict):
+            entry = _changed(entry, default[key])
+            if entry:
+                found[key] = entry
+        elif key not in default or entry != default[key]:
+            found[key] = entry
+    return found
 
 
 def check_recipe(recipe: Recipe, source: str | Path = "recipe") -> Recipe:
@@ -94,6 +110,10 @@ def check_recipe(recipe: Recipe, source: str | Path = "recipe") -> Recipe:
         raise RecipeError(f"{source}: data.name is missing; it names the data set to train on")
     if "+" in recipe.data.name and (recipe.data.protocol or recipe.data.fold):
         raise RecipeError(f"{source}: data.name joins data sets, which are divided by their default protocols; leave out protocol and fold")
+    if recipe.data.use == "all" and (recipe.fit.selection != "last" or recipe.data.protocol or recipe.data.fold):
+        raise RecipeError(f"{source}: data.use: all trains on every clip; it needs fit.selection: last, and neither protocol nor fold")
+    if recipe.quotes and (recipe.data.use != "all" or ": " not in recipe.quotes):
+        raise RecipeError(f'{source}: quotes is {recipe.quotes!r}; "FILE: ROW" is expected, and only with data.use: all')
     if recipe.fit.warmup >= recipe.fit.epochs:
         raise RecipeError(f"{source}: fit.warmup is {recipe.fit.warmup}; it must be less than fit.epochs, {recipe.fit.epochs}")
     if recipe.fit.selection == "last":
