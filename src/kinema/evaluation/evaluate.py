@@ -164,6 +164,8 @@ def _seen(bundle: Bundle, dataset: Dataset, scores: Scores) -> int | None:
     names = str(data.get("name", "")).split("+")
     if dataset.name not in names:
         return None
+    if data.get("use") == "all":
+        return len(scores.clip_ids)
     try:
         own = dataset.split(data.get("protocol"), data.get("fold")) if len(names) == 1 else dataset.split()
     except ProtocolError:

@@ -38,6 +38,8 @@ def report(run_dir: str | Path, out: str | Path | None = None) -> Path:
     """
     run_dir = Path(run_dir)
     result = _read_result(run_dir / "result.json")
+    if "top1" not in result:
+        raise DataError("this run trained on every clip: nothing was measured that a page could report", run_dir)
     scores = load_scores(run_dir / "scores.npz")
     if (len(scores), int(scores.correct.sum())) != (result["n"], result["correct"]):
         raise DataError(f"result.json tells of {result['correct']} of {result['n']}, scores.npz of another run", run_dir)

@@ -35,12 +35,15 @@ class Parts:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """`parts` as samples; `val` is None where nothing validates. `skipped`: one line for each clip left out, unreadable or unusable."""
+    """`parts` as samples; `val` is None where nothing validates, `test` where every clip trains.
+
+    `skipped`: one line for each clip left out, unreadable or unusable.
+    """
 
     parts: Parts
     train: PoseSamples
     val: PoseSamples | None
-    test: PoseSamples
+    test: PoseSamples | None
     skipped: tuple[str, ...] = ()
 
     @property
@@ -102,6 +105,8 @@ def read_parts(data: DataConfig, *, seed: int = 0, validate: bool = True) -> Par
     names = data.name.split("+")
 
     def divided(dataset: Dataset, protocol: str | None = None, fold: str | None = None) -> Split:
+        if data.use == "all":
+            return Split("all", tuple(clip.id for clip in dataset.clips if clip.label is not None), ())
         split = dataset.split(protocol, fold)
         if validate:
             return cut_validation(split, dataset.clips, by=data.val_by, share=data.val_share, seed=seed)
@@ -110,11 +115,11 @@ def read_parts(data: DataConfig, *, seed: int = 0, validate: bool = True) -> Par
     if len(names) == 1:
         dataset = read_dataset(data.name, data.root, on_error=data.on_error)
         split = divided(dataset, data.protocol, data.fold)
-        protocol = data.protocol or next(iter(dataset.protocols))
+        protocol = "all clips" if data.use == "all" else data.protocol or next(iter(dataset.protocols))
     else:
         sets = [read_dataset(name, Path(data.root) / name if data.root else None, on_error=data.on_error) for name in names]
         dataset, split = _joined(names, sets, [divided(each) for each in sets])
-        protocol = "the default one of each"
+        protocol = "all clips" if data.use == "all" else "the default one of each"
     labels = split.classes if split.classes is not None else range(len(dataset.classes))
     number = {label: i for i, label in enumerate(labels)}
     parts = [

@@ -21,10 +21,10 @@ from torch import nn
 from kinema import bundle as bundles
 from kinema._write import write_whole
 from kinema.datasets.audit import clean_test_ids
-from kinema.errors import KinemaError, RecipeError
+from kinema.errors import KinemaError, RecipeError, unknown
 from kinema.evaluation.evaluate import clean_metrics
 from kinema.evaluation.metrics import evaluate_scores
-from kinema.evaluation.results import environment
+from kinema.evaluation.results import environment, read_results
 from kinema.evaluation.scores import Scores
 from kinema.models.registry import PoseShape, create_model, model_config
 from kinema.training import typed
@@ -71,6 +71,8 @@ class RunResult:
 
     def text(self) -> str:
         result = self.result
+        if "top1" not in result:
+            return self._untested()
         low, high = result["interval"]
         lines = [
             f"{result['dataset']}, {result['protocol']}" + (f", fold {result['fold']}" if result["fold"] != result["protocol"] else ""),
@@ -87,6 +89,13 @@ class RunResult:
             lines += [f"    {line}" for line in result["skipped"]]
         return "\n".join([*lines, f"  bundle    {self.out / BUNDLE}"])
 
+    def _untested(self) -> str:
+        result = self.result
+        lines = [f"{result['dataset']}: all {result['n_train']} clips trained, {result['epochs']} epochs; nothing is left to test them"]
+        if "quoted" in result:
+            lines.append(f"  folds     {_figure(result['quoted'])}")
+        return "\n".join([*lines, f"  bundle    {self.out / BUNDLE}"])
+
 
 def fit(recipe: Recipe, out: str | Path, resume: bool = False, progress: bool = True) -> RunResult:
     """Train what `recipe` describes, measure it on the test part, and write the run's folder `out`.
@@ -100,6 +109,8 @@ def fit(recipe: Recipe, out: str | Path, resume: bool = False, progress: bool = 
     model_config(recipe.model.name, **recipe.model.config)  # told before minutes are spent on reading
     if recipe.init.bundle:
         bundles.load(recipe.init.bundle)
+    if recipe.quotes:
+        _quoted(recipe.quotes)
     out = Path(out).expanduser()
     fabric = make_fabric(recipe.engine)
     checkpoint = _open(out, recipe, resume)
@@ -181,7 +192,7 @@ def _open(out: Path, recipe: Recipe, resume: bool) -> dict[str, Any] | None:
         return None
     checkpoint = load_checkpoint(path)
     saved = dict(_leaves(typed.plain(load_recipe(out / RECIPE))))
-    free = ("data.root", "title", "paper")
+    free = ("data.root", "title", "paper", "quotes")
     differing = [key for key, value in _leaves(typed.plain(recipe)) if key not in free and value != saved[key]]
     if differing:
         raise RecipeError(f"{out} was started with other values of {', '.join(differing)}; resume with the same, or choose another --out")
@@ -210,11 +221,13 @@ def _fit(recipe: Recipe, out: Path, fabric: Fabric, checkpoint: dict[str, Any] |
         try:
             history = _train(recipe, out, fabric, prepared, model, checkpoint, monitor)
             model.load_state_dict(history[-1].best["state"])
-            p = probabilities(model.to(fabric.device), prepared.test, fabric, recipe.fit.batch_size, recipe.fit.views)
+            p = None
+            if prepared.test is not None:
+                p = probabilities(model.to(fabric.device), prepared.test, fabric, recipe.fit.batch_size, recipe.fit.views).numpy()
         except KeyboardInterrupt:
             kept = f"--resume goes on from {out / CHECKPOINT}" if (out / CHECKPOINT).exists() else "nothing was saved yet"
             raise Interrupted(f"interrupted after {monitor.epochs} complete epochs; {kept}") from None
-    result, scores = _result(recipe, prepared, history, p.numpy(), account)
+    result, scores = _result(recipe, prepared, history, p, account)
     if fabric.is_global_zero:
         _write_run(out, recipe, prepared, model, scores, result)
     fabric.barrier()
@@ -251,13 +264,14 @@ def _train(
     return [*finished, train(stage, "refit")]
 
 
-def _result(recipe: Recipe, prepared: Prepared, history: list[History], p: np.ndarray, account: Account) -> tuple[dict[str, Any], Scores]:
-    """What result.json holds, and the scores behind it. `p`: (N, K) probabilities of the test samples."""
+def _result(
+    recipe: Recipe, prepared: Prepared, history: list[History], p: np.ndarray | None, account: Account
+) -> tuple[dict[str, Any], Scores | None]:
+    """What result.json holds, and the scores behind it. `p`: (N, K) probabilities of the test samples; None where every clip trained."""
     parts, test, rows = prepared.parts, prepared.test, [row for stage in history for row in stage.rows]
-    scores = Scores.from_samples(p, test, prepared.classes)
+    scores = None if p is None else Scores.from_samples(p, test, prepared.classes)
     each = {"train": prepared.train, "val": prepared.val, "test": test}
     ids = {name: list(samples.clip_ids) if samples else [] for name, samples in each.items()}
-    copies = set(parts.split.test) - set(clean_test_ids(parts.source, parts.split))
     best = history[0].best
     result = {
         "title": recipe.title,
@@ -273,24 +287,49 @@ def _result(recipe: Recipe, prepared: Prepared, history: list[History], p: np.nd
         "epochs": history[0].epochs,
         **{key: best[key] for key in ("val_top1", "val_loss") if key in best},
         "seconds": round(sum(row["seconds"] for row in rows), 1),
-        "unit": scores.unit,
-        **scores.metrics(),
-        "clean": clean_metrics(scores, copies),
+        **(_measured(prepared, scores, p) if scores is not None else {}),
+        **({"quoted": _quoted(recipe.quotes)} if recipe.quotes else {}),
         "skipped": list(prepared.skipped),
         "environment": environment(),
         **{f"{name}_ids": value for name, value in ids.items()},
     }
-    if scores.unit != "clips":
-        result["clips"] = {"unit": "clips", **scores.by_clip().metrics()}
-    if len(p) > len(scores):  # several phases of each window
-        result["samples"] = {"unit": "samples", **evaluate_scores(p, test.labels.numpy(), prepared.classes)}
     if recipe.init.bundle:
         result["init"] = account.to_dict()
     return result, scores
 
 
-def _write_run(out: Path, recipe: Recipe, prepared: Prepared, model: nn.Module, scores: Scores, result: dict[str, Any]) -> None:
+def _measured(prepared: Prepared, scores: Scores, p: np.ndarray) -> dict[str, Any]:
+    parts = prepared.parts
+    copies = set(parts.split.test) - set(clean_test_ids(parts.source, parts.split))
+    result = {"unit": scores.unit, **scores.metrics(), "clean": clean_metrics(scores, copies)}
+    if scores.unit != "clips":
+        result["clips"] = {"unit": "clips", **scores.by_clip().metrics()}
+    if len(p) > len(scores):  # several phases of each window
+        result["samples"] = {"unit": "samples", **evaluate_scores(p, prepared.test.labels.numpy(), prepared.classes)}
+    return result
+
+
+def _quoted(quotes: str) -> dict[str, Any]:
+    """The row of results that a recipe quotes as "FILE: ROW": what it is, and its figure."""
+    path, _, name = quotes.partition(": ")
+    rows = {row["name"]: row for row in read_results(path)["rows"] if "top1" in row}
+    if name not in rows:
+        raise RecipeError(f"quotes: {unknown('row', name, rows)} (in {path})")
+    kept = ("name", "dataset", "protocol", "unit", "n_train", "n_test", "seeds", "top1", "top1_by_fold", "selection", "note")
+    return {"file": path, **{key: rows[name][key] for key in kept if key in rows[name]}}
+
+
+def _figure(row: dict[str, Any]) -> str:
+    low, high = row["top1"]["interval"]
+    return (
+        f"{100 * row['top1']['mean']:.2f} % of {row['n_test']} {row.get('unit', 'clips')}, {row['protocol']} "
+        f"(95 % interval {100 * low:.1f}-{100 * high:.1f}; {row['file']}, row {row['name']!r})"
+    )
+
+
+def _write_run(out: Path, recipe: Recipe, prepared: Prepared, model: nn.Module, scores: Scores | None, result: dict[str, Any]) -> None:
     about = recording(prepared.parts, prepared.train)
+    quoted = result.get("quoted")
     long = ("train_ids", "val_ids", "test_ids", "confusion", "per_class", "skipped", "init", "clips", "samples", "clean")
     kept = bundles.Bundle(
         name=out.name,
@@ -302,14 +341,15 @@ def _write_run(out: Path, recipe: Recipe, prepared: Prepared, model: nn.Module, 
         state=model.state_dict(),
         recipe=typed.plain(replace(recipe, data=replace(recipe.data, root=None))),
         result={key: value for key, value in result.items() if key not in long},
-        notes=recipe.title,
+        notes=recipe.title + (f". Trained on all clips; the figure is that of folds: {_figure(quoted)}" if quoted else ""),
         views=recipe.fit.views,
         fps=about.fps,
         seconds=about.seconds,
         unit=about.unit,
     )
     bundles.save(kept, out / BUNDLE)
-    scores.save(out / SCORES)
+    if scores is not None:
+        scores.save(out / SCORES)
     write_whole(out / RESULT, json.dumps(result, indent=1, default=_number).encode())
 
 

@@ -17,6 +17,8 @@ class DataConfig:
         root: its folder; default: the folder of that name under $KINEMA_DATA.
         protocol: how it is divided; default: the data set's first protocol.
         fold: name of one split of the protocol; default: the only split there is.
+        use: "split" trains on the split's training part and tests on its test part; "all" trains on every labelled clip, for a
+            model to be handed on: nothing is left to test it, so that its figure must be that of folds, see `quotes`.
         on_error: "raise" stops at a clip that cannot be read, "skip" leaves it out and counts it.
         val_by: what validation is cut by, so that no one stands on both sides: subject, group, view, or clip.
         val_share: share of the training part that validates, at least one subject (or group ...).
@@ -26,6 +28,7 @@ class DataConfig:
     root: str | None = None
     protocol: str | None = None
     fold: str | None = None
+    use: Literal["split", "all"] = "split"
     on_error: Literal["raise", "skip"] = "raise"
     val_by: Literal["subject", "group", "view", "clip"] = "subject"
     val_share: float = 0.25
@@ -144,6 +147,8 @@ class Recipe:
         title: one line of what this is.
         paper: what it follows, and where it departs.
         seed: of everything random: first weights, order, augmentation, dropout, and which subjects validate.
+        quotes: for `data.use: all`: "FILE: ROW", the row of a file of results whose figure the bundle carries, measured with the
+            same settings on folds.
     """
 
     title: str = ""
@@ -156,3 +161,4 @@ class Recipe:
     fit: FitConfig = field(default_factory=FitConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     seed: int = 0
+    quotes: str = ""

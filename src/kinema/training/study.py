@@ -7,6 +7,9 @@ rows:
   - name: HCN
     recipe: ../hcn_utd_mhad.yaml  # seen from the study's file
     set: {fit.selection: refit}   # over the recipe
+  - name: HCN, fine-tuned
+    recipe: ../hcn_utd_mhad.yaml
+    start: pre-training           # an earlier row, whose bundle is init.bundle here
 """
 
 from __future__ import annotations
@@ -39,6 +42,8 @@ class Row:
         set: values over the recipe's, keys dotted.
         folds: "all" folds of the protocol, or a list of them; none where the protocol has one split.
         by_clip: count clips where the recipe cuts several samples from one.
+        start: name of an earlier row without folds; training starts from the bundle of its run with the same seed (the first one
+            where it has other seeds).
         published: the published figure, as a fraction or in words.
         note: one line about it.
         seeds: instead of the study's.
@@ -49,6 +54,7 @@ class Row:
     set: dict[str, Any] = field(default_factory=dict)
     folds: tuple[str, ...] | str | None = None
     by_clip: bool = False
+    start: str | None = None
     published: float | str | None = None
     note: str | None = None
     seeds: tuple[int, ...] = ()
@@ -99,7 +105,11 @@ def load_study(path: str | Path) -> Study:
     for row in study.rows:
         if isinstance(row.folds, str) and row.folds != "all":
             raise RecipeError(f'{path}: row {row.name!r}: folds is {row.folds!r}; "all" or a list of names is expected')
-        load_recipe(path.parent / row.recipe, row.set)
+        earlier = [each.name for each in study.rows[: study.rows.index(row)] if each.folds is None]
+        if row.start is not None and row.start not in earlier:
+            raise RecipeError(f"{path}: row {row.name!r}: start: {unknown('earlier row without folds', row.start, earlier)}")
+        if load_recipe(path.parent / row.recipe, row.set).data.use == "all":
+            raise RecipeError(f"{path}: row {row.name!r}: data.use is all, which leaves nothing to measure")
     return study
 
 
@@ -149,10 +159,19 @@ def planned_runs(study: Study, row: Row, folder: Path, out_runs: Path) -> Iterat
     """Every fold of every seed of a row. `folder`: where the study's file is."""
     base = load_recipe(folder / row.recipe, row.set)
     for seed in row.seeds or study.seeds:
+        start = {"init.bundle": str(_start(study, row, seed, folder, out_runs))} if row.start else {}
         for fold in _folds(row, base):
-            recipe = load_recipe(folder / row.recipe, typed.merged(row.set, {"seed": seed} | ({"data.fold": fold} if fold else {})))
+            changes = {"seed": seed} | start | ({"data.fold": fold} if fold else {})
+            recipe = load_recipe(folder / row.recipe, typed.merged(row.set, changes))
             name = "-".join(filter(None, (_slug(fold), f"seed{seed}", _run_hash(recipe))))
             yield Run(row, fold, seed, recipe, out_runs / study.result / _slug(row.name) / name)
+
+
+def _start(study: Study, row: Row, seed: int, folder: Path, out_runs: Path) -> Path:
+    """The bundle that a row's trainings with this seed start from."""
+    earlier = next(each for each in study.rows if each.name == row.start)
+    runs = list(planned_runs(study, earlier, folder, out_runs))
+    return next((run for run in runs if run.seed == seed), runs[0]).out / "bundle.safetensors"
 
 
 def _folds(row: Row, recipe: Recipe) -> tuple[str, ...]:

@@ -1,0 +1,134 @@
+"""Published weights as a bundle, so that a recipe can start from them: `init: {bundle: FILE}`. Every tensor is accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kinema import bundle as bundles
+from kinema.bundle import Bundle
+from kinema.errors import DataError, RecipeError, unknown
+from kinema.layout import get_layout
+from kinema.transforms.config import PoseInput
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Form:
+    """A published kind of checkpoint.
+
+    Args:
+        model: registered name of the model that it belongs to.
+        read: state dict under our names, from the file and the name of a joint layout.
+        input: how its authors prepare skeletons, as near as bundles can say it.
+        config: settings of the model.
+        notes: what whoever uses the bundle should know.
+    """
+
+    model: str
+    read: Callable[[str | Path, str], Mapping[str, Tensor]]
+    input: PoseInput
+    config: dict[str, Any]
+    notes: str
+
+
+def _efficientgcn(path: str | Path, layout: str) -> Mapping[str, Tensor]:
+    from kinema.models.efficientgcn import load_published
+
+    return load_published(path, layout)
+
+
+FORMS = {
+    "efficientgcn-b0": Form(
+        "efficientgcn-b0",
+        _efficientgcn,
+        # The authors' clips are as long as they are, up to 288 frames, and zeros after their end. 96 frames of any clip are near
+        # the median of NTU RGB+D; the network itself adds the zeros.
+        PoseInput(layout="ntu25", frames=96, persons=2, sampling="resize", center="none"),
+        {},
+        "Published weights of EfficientGCN-B0 (Song et al., TPAMI 2022), for fine-tuning. Takes joints in metres as a camera sees them.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The bundle that was written, where, and the shapes of its tensors."""
+
+    bundle: Bundle
+    path: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "bundle": str(self.path),
+            "hash": self.bundle.hash,
+            "model": self.bundle.model,
+            "layout": self.bundle.input.layout,
+            "classes": len(self.bundle.classes),
+            "tensors": {name: list(value.shape) for name, value in self.bundle.state.items()},
+        }
+
+    def text(self) -> str:
+        numbers = sum(value.numel() for value in self.bundle.state.values())
+        lines = [f"{len(self.bundle.state)} tensors, {numbers:,} numbers: every one of {self.bundle.model} for {self.bundle.input.layout}"]
+        return "\n".join([*lines, f"bundle {self.path} ({self.bundle.hash[:16]}), {len(self.bundle.classes)} classes"])
+
+
+def import_checkpoint(
+    checkpoint: str | Path, out: str | Path, *, arch: str = "efficientgcn-b0", labels: str | Path | None = None, layout: str | None = None
+) -> Imported:
+    """Write a file of published weights as a bundle.
+
+    `labels`: text file with a class name a line, or "ntu60" (also the default) or "ntu120". `layout`: joint layout that the
+    bundle shall work in; weights of joints go by name, see `kinema.models.efficientgcn.load_published`. Default: the authors'.
+
+    Raises `DataError` for a file that holds something else, or tensors that the model lacks or that it needs and the file
+    lacks; `RecipeError` for an unknown `arch`; `LayoutError`; `KinemaError` where `out` cannot be written.
+    """
+    if arch not in FORMS:
+        raise RecipeError(unknown("architecture", arch, FORMS))
+    form = FORMS[arch]
+    input = form.input if layout is None else replace(form.input, layout=get_layout(layout).name)
+    state = form.read(checkpoint, input.layout)
+    bundle = Bundle(
+        name=Path(out).stem,
+        model=form.model,
+        config=form.config,
+        classes=_classes(labels),
+        input=input,
+        channels=3 * len(input.streams),
+        state=state,
+        recipe={"imported": {"file": Path(checkpoint).name, "arch": arch}},
+        notes=form.notes,
+    )
+    _check(bundle, checkpoint)
+    return Imported(bundle, bundles.save(bundle, out))
+
+
+def _classes(labels: str | Path | None) -> Sequence[str]:
+    from kinema.datasets.ntu import CLASSES_60, CLASSES_120
+
+    known = {"ntu60": CLASSES_60, "ntu120": CLASSES_120}
+    if labels is None or str(labels) in known:
+        return known[str(labels or "ntu60")]
+    try:
+        lines = Path(labels).expanduser().read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"labels: {error}; ntu60, ntu120 or a text file with a class name a line is expected") from error
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def _check(bundle: Bundle, checkpoint: str | Path) -> None:
+    """Every tensor of the model is in the file and the other way round, in the right shape."""
+    from kinema.models.registry import create_model
+
+    wanted = create_model(bundle.model, len(bundle.classes), bundle.shape, **bundle.config).state_dict()
+    for name in sorted(wanted.keys() | bundle.state.keys()):
+        here, there = wanted.get(name), bundle.state.get(name)
+        if here is None or there is None or here.shape != there.shape:
+            forms = ["nothing" if tensor is None else "x".join(map(str, tensor.shape)) or "scalar" for tensor in (there, here)]
+            raise DataError(f"{name} is {forms[0]}; {bundle.model} with {len(bundle.classes)} classes needs {forms[1]}", checkpoint)
