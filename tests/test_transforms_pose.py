@@ -148,6 +148,40 @@ def test_mirroring_some_clips_leaves_the_others():
     assert torch.equal(some_mask[which], every_mask[which]) and torch.equal(some_mask[~which], mask[~which])
 
 
+def test_swapping_sides_changes_the_hand_but_not_the_way_that_a_body_faces():
+    x, mask = skeletons(masked=True)
+    every = torch.ones(len(x), dtype=torch.bool)
+    once, once_mask = pose.swap_sides(x, mask, NTU, every)
+    twice, twice_mask = pose.swap_sides(once, once_mask, NTU, every)
+    torch.testing.assert_close(twice, x)
+    assert torch.equal(twice_mask, mask)
+    assert_unobserved_are_zero(once, once_mask)
+    shoulders = [NTU.index("left_shoulder"), NTU.index("right_shoulder")]
+
+    def facing(x, mask):
+        seen = mask[..., shoulders].all(-1, keepdim=True)
+        line = ((x[..., shoulders[0], :] - x[..., shoulders[1], :]) * seen).sum(2)
+        return torch.atan2(line[..., 2], line[..., 0])
+
+    torch.testing.assert_close(facing(once, once_mask), facing(x, mask))
+    some, _ = pose.swap_sides(x, mask, NTU, torch.tensor([True, False, False, True]))
+    assert torch.equal(some[1:3], x[1:3]) and torch.equal(some[[0, 3]], once[[0, 3]])
+
+
+def test_swapping_the_sides_of_who_faces_the_camera_is_mirroring():
+    x, mask = skeletons(masked=True)
+    left, right = NTU.index("left_shoulder"), NTU.index("right_shoulder")
+    mask[..., [left, right]] = True
+    x[..., left, :] = torch.tensor([0.2, 1.4, 0.0])
+    x[..., right, :] = torch.tensor([-0.2, 1.4, 0.0])
+    swapped, swapped_mask = pose.swap_sides(x, mask, NTU, torch.ones(len(x), dtype=torch.bool))
+    mirrored, mirrored_mask = pose.mirror(x, mask, NTU.mirror)
+    torch.testing.assert_close(swapped, mirrored)
+    assert torch.equal(swapped_mask, mirrored_mask)
+    with pytest.raises(RecipeError, match="swapping sides needs 3-D points"):
+        pose.swap_sides(x[..., :2], mask, NTU, torch.ones(len(x), dtype=torch.bool))
+
+
 @pytest.mark.parametrize(("dims", "rotate", "tilt"), [(3, 40, 0), (3, 0, 15), (3, 40, 15), (2, 0, 20)])
 def test_rotation_keeps_bone_lengths_and_turns_every_clip_its_own_way(dims, rotate, tilt):
     x, _ = skeletons(dims=dims)

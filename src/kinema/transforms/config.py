@@ -63,6 +63,8 @@ class PoseAugment:
         mirror_copies: add a mirrored copy of every training sample to the training part, once and for all.
         mirror_swaps: what is mirrored has its left and right joints exchanged, as a body seen in a mirror; False negates x alone, which
             some published code does: a left hand is then where a right one would be, and still called left.
+        swap_sides: probability of reflecting the body across its own middle plane: somebody of the other handedness in the same
+            place, turned the same way, where `mirror` turns the whole view; 3-D points only.
         drop_joints: probability with which each joint is masked throughout the sample.
         drop_frames: probability with which each frame is masked.
         mixup: alpha of the Beta distribution that two samples and their labels are mixed by.
@@ -78,6 +80,7 @@ class PoseAugment:
     mirror: float = 0.0
     mirror_copies: bool = False
     mirror_swaps: bool = True
+    swap_sides: float = 0.0
     drop_joints: float = 0.0
     drop_frames: float = 0.0
     mixup: float = 0.0

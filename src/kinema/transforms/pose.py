@@ -164,6 +164,28 @@ def mirror(x: Tensor, mask: Tensor | None, swap: np.ndarray | Tensor, which: Ten
     return torch.where(which.unsqueeze(-1), flipped, x), None if mask is None else torch.where(which, other, mask)
 
 
+def swap_sides(x: Tensor, mask: Tensor | None, layout: Layout, which: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Left and right exchanged as in a body of the other handedness: `mirror`, but across each person's own middle plane.
+
+    The plane is upright, goes through the origin and is square to the horizontal line through the shoulders, the mean of those
+    frames that show both (to x where none does). `which`: (B,) bool, the clips that it is done to. 3-D points only.
+    """
+    _want_3d(x.shape[-1], "swapping sides")
+    left, right = _named(layout, "shoulders", ("left_shoulder", "right_shoulder"))
+    line = x[..., left, :] - x[..., right, :]
+    if mask is not None:
+        line = line * (mask[..., left] & mask[..., right]).unsqueeze(-1)
+    line = line.sum(2) * line.new_tensor([1.0, 0, 1])
+    length = line.norm(dim=-1, keepdim=True)
+    across = torch.where(length > 0, line / length.clamp(min=1e-12), line.new_tensor([1.0, 0, 0]))[:, :, None, None]
+    swap = torch.as_tensor(layout.mirror, device=x.device)
+    swapped = x.index_select(3, swap)
+    swapped = swapped - 2 * (swapped * across).sum(-1, keepdim=True) * across
+    other = None if mask is None else mask.index_select(3, swap)
+    which = which.to(x.device)[:, None, None, None]
+    return torch.where(which.unsqueeze(-1), swapped, x), None if mask is None else torch.where(which, other, mask)
+
+
 def _want_3d(dims: int, what: str) -> None:
     if dims != 3:
         raise RecipeError(f"{what} needs 3-D points; these have {dims} coordinates")

@@ -251,6 +251,8 @@ class PoseSamples:
             x = pose.linear(x, reduce(lambda first, then: then @ first, drawn))
         if augment.jitter:
             x = pose.jitter(x, mask, augment.jitter, generator)
+        if augment.swap_sides:
+            x, mask = pose.swap_sides(x, mask, self.layout, sampling.uniform((batch,), generator) < augment.swap_sides)
         if augment.mirror:
             x, mask = self._mirror(x, mask, sampling.uniform((batch,), generator) < augment.mirror, augment.mirror_swaps)
         return x, mask
