@@ -68,13 +68,18 @@ def prepare(recipe: Recipe) -> Prepared:
         skipped += [str(error) for error in part.skipped] if part else []
     if len({part.channels for part in samples if part}) > 1:
         raise DataError(f"data set {parts.source.name!r} holds both 2-D and 3-D skeletons; one kind is expected")
+    samples[0] = _with_copies(samples[0], recipe)
     return Prepared(parts, *samples, skipped=tuple(skipped))
 
 
 def prepare_whole(prepared: Prepared, recipe: Recipe) -> PoseSamples:
     """The training and the validation part together."""
     parts = prepared.parts
-    return PoseSamples.from_clips(parts.train + parts.val, recipe.input, recipe.data.on_error)
+    return _with_copies(PoseSamples.from_clips(parts.train + parts.val, recipe.input, recipe.data.on_error), recipe)
+
+
+def _with_copies(train: PoseSamples, recipe: Recipe) -> PoseSamples:
+    return train.with_mirrored(recipe.augment.mirror_swaps) if recipe.augment.mirror_copies else train
 
 
 def window_count(samples: PoseSamples) -> int:

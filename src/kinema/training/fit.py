@@ -29,6 +29,7 @@ from kinema.evaluation.scores import Scores
 from kinema.models.registry import PoseShape, create_model, model_config
 from kinema.training import typed
 from kinema.training.checkpoint import load_checkpoint, save_checkpoint
+from kinema.training.closed_form import fit_at_once, is_fitted_at_once
 from kinema.training.data import Prepared, prepare, prepare_whole, recording, window_count
 from kinema.training.load import check_recipe, dump_recipe, load_recipe
 from kinema.training.loop import History, Stage, probabilities
@@ -77,7 +78,9 @@ class RunResult:
         lines = [
             f"{result['dataset']}, {result['protocol']}" + (f", fold {result['fold']}" if result["fold"] != result["protocol"] else ""),
             f"  clips     {result['n_train']} train, {result['n_val']} validate, {result['n_test']} test",
-            f"  kept      epoch {result['epoch']} of {result['epochs']}: {SELECTED[result['selection']]}",
+            f"  kept      epoch {result['epoch']} of {result['epochs']}: {SELECTED[result['selection']]}"
+            if result["epoch"]
+            else f"  fitted    at once, in {result['seconds']} s",
             f"  top-1     {100 * result['top1']:.2f} % of {result['n']} {result['unit']} (95 % interval {100 * low:.1f}-{100 * high:.1f})",
             f"  classes   {100 * result['mean_class']:.2f} % mean class accuracy; loss {result['loss']:.3f}",
         ]
@@ -238,6 +241,11 @@ def _train(
     recipe: Recipe, out: Path, fabric: Fabric, prepared: Prepared, model: nn.Module, checkpoint: dict[str, Any] | None, monitor: Monitor
 ) -> list[History]:
     """The histories of the stages: one, or with `selection: refit` the search and the refit."""
+    if is_fitted_at_once(model):
+        history = fit_at_once(recipe, prepared, model)
+        if fabric.is_global_zero:
+            save_checkpoint(out / CHECKPOINT, {})
+        return [history]
     finished = [History(**stage) for stage in checkpoint["finished"]] if checkpoint else []
     selection, count = recipe.fit.selection, len(prepared.classes)
 
@@ -334,7 +342,7 @@ def _write_run(out: Path, recipe: Recipe, prepared: Prepared, model: nn.Module, 
     kept = bundles.Bundle(
         name=out.name,
         model=recipe.model.name,
-        config=dict(recipe.model.config),
+        config={**recipe.model.config, **getattr(model, "fitted_config", {})},
         classes=prepared.classes,
         input=recipe.input,
         channels=prepared.train.channels,

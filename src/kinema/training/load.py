@@ -22,7 +22,7 @@ from kinema.training.recipe import Recipe
 # What a value must satisfy beyond its type.
 _RANGES: tuple[tuple[str, Any, str], ...] = (
     ("data.val_share", lambda v: 0 < v < 1, "between 0 and 1"),
-    ("input.frames", lambda v: v >= 2, "at least 2"),
+    ("input.frames", lambda v: v >= 1, "at least 1"),
     ("input.persons", lambda v: v >= 1, "at least 1"),
     ("input.step", lambda v: v >= 1, "at least 1"),
     ("input.phases", lambda v: v and min(v) >= 0, "one or more frame numbers from 0 on"),

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.modules.dropout import _DropoutNd
 
-from kinema.errors import DataError
+from kinema.errors import DataError, RecipeError
+from kinema.training.closed_form import is_fitted_at_once
 from kinema.training.data import read_parts
 from kinema.training.fit import make_fabric, make_model, reproducible
 from kinema.training.load import check_recipe
@@ -95,6 +96,8 @@ def overfit(recipe: Recipe, samples: int = 100, epochs: int = 200) -> Verdict:
     fabric = make_fabric(recipe.engine)
     with reproducible(recipe, fabric):
         model, _ = make_model(recipe, everything, len(parts.classes))
+        if is_fitted_at_once(model):
+            raise RecipeError(f"model {recipe.model.name!r} is fitted at once; the check is for models that learn step by step")
         for module in model.modules():
             if isinstance(module, _DropoutNd):
                 module.p = 0.0

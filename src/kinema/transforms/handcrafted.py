@@ -1,4 +1,5 @@
-"""Handcrafted skeleton features of RoboComp's activity recogniser: 16 a frame, made of distances, displacements and body turn.
+"""Handcrafted skeleton features of RoboComp's activity recogniser: 16 a frame, made of distances, displacements and body turn;
+and plain positions, to put beside them.
 
 Follows the public description of that component (CAD-60, OpenNI's 15 joints); see docs/systems/robocomp.md.
 """
@@ -25,6 +26,10 @@ FEATURES = (
 )
 
 
+# Joints that the features are made of.
+JOINTS = ("head", "spine", *(f"{side}_{joint}" for joint in ("shoulder", "elbow", "hand", "knee", "foot") for side in _SIDES))
+
+
 def column_names(frames: int) -> tuple[str, ...]:
     """Names of the columns of `features(...).flatten(1)`: frame by frame, counted from 1."""
     return tuple(f"frame{frame}_{name}" for frame in range(1, frames + 1) for name in FEATURES)
@@ -40,7 +45,7 @@ def features(x: Tensor, layout: Layout, floor: float | None = None) -> Tensor:
     `floor` reproduces a fault of the published code: displacements below it are set to it, which loses every movement in
     the negative direction.
     """
-    at = {joint: x[:, :, layout.index(joint)] for joint in layout.joints}
+    at = {joint: x[:, :, layout.index(joint)] for joint in JOINTS}
     torso = at["spine"]
 
     def distance(first: str, second: str) -> Tensor:
@@ -61,3 +66,19 @@ def features(x: Tensor, layout: Layout, floor: float | None = None) -> Tensor:
     columns.append(across[..., :2].norm(dim=-1) / across.norm(dim=-1).clamp(min=1e-9))
     columns.append(both("hand", "knee"))
     return torch.stack(columns, dim=-1)
+
+
+def positions(x: Tensor, layout: Layout) -> Tensor:
+    """(B, T, 3 (V - 1)) positions of one person's joints `x` (B, T, V, 3) seen from the root, in the unit of `x`, in the order
+    of the layout without the root."""
+    others = [joint for joint in range(len(layout)) if joint != layout.root]
+    return (x[:, :, others] - x[:, :, layout.root, None]).flatten(2)
+
+
+def posture(x: Tensor, layout: Layout) -> Tensor:
+    """(B, T, 3 (V + 6)) `positions`, and how the arms reach: hands and elbows seen from the head, hands from their shoulders,
+    one hand from the other."""
+    at = {joint: x[:, :, layout.index(joint)] for joint in JOINTS}
+    reach = [at[f"{side}_{joint}"] - at["head"] for joint in ("hand", "elbow") for side in _SIDES]
+    reach += [at[f"{side}_hand"] - at[f"{side}_shoulder"] for side in _SIDES]
+    return torch.cat([positions(x, layout), *reach, at["left_hand"] - at["right_hand"]], dim=-1)
