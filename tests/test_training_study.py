@@ -52,10 +52,11 @@ rows:
     recipe: ../toy.yaml
     set: {input: {window: 10, stride: 5}}
     seeds: [0]
-  - name: windows, by clip
+  - name: phases
     recipe: ../toy.yaml
-    set: {input: {window: 10, stride: 5}}
-    by_clip: true
+    set: {input: {window: 10, stride: 5, sampling: skip, step: 1, phases: [0, 1]}}
+    units: [samples, cuts, clips]
+    published: 0.9
     seeds: [0]
 """
 
@@ -70,7 +71,9 @@ def test_a_study_runs_its_rows_once_and_writes_their_table(study, tmp_path, monk
     assert rows["as the paper"]["selection"] == "test part, as published" and rows["as the paper"]["n_train"] == 12
     assert [fold["name"] for fold in rows["folds"]["folds"]] == ["1", "2", "3", "4"] and "top1_by_fold" in rows["folds"]
     assert (rows["windows"]["unit"], rows["windows"]["n_test"], rows["windows"]["n_train"]) == ("windows", 36, 18)
-    assert (rows["windows, by clip"]["unit"], rows["windows, by clip"]["n_test"]) == ("clips", 12)
+    by_unit = {unit: rows[f"phases ({unit})"] for unit in ("samples", "cuts", "clips")}
+    assert [(row["unit"], row["n_train"], row["n_test"]) for row in by_unit.values()] == [("samples", 36, 72), ("cuts", 18, 36), ("clips", 6, 12)]
+    assert by_unit["cuts"]["protocol"].endswith(", cuts") and [row.get("published") for row in by_unit.values()] == [0.9, None, None]
     assert rows["plain"]["parameters"] > 0
 
     trained = []

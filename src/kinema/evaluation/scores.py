@@ -60,15 +60,23 @@ class Scores:
 
     @classmethod
     def from_samples(
-        cls, probabilities: np.ndarray, samples: PoseSamples, classes: Sequence[str], labels: np.ndarray | None = None
+        cls,
+        probabilities: np.ndarray,
+        samples: PoseSamples,
+        classes: Sequence[str],
+        labels: np.ndarray | None = None,
+        by_phase: bool = False,
     ) -> Scores:
         """Scores of what a model answered to `samples`, one row each. `labels`: (N,), where they are not those of the samples.
 
         The phases of one window are looks at the same frames: their probabilities are averaged, so that a row is a window
-        ("windows"), or a clip where the preparation takes clips as a whole ("clips").
+        ("windows"), or a clip where the preparation takes clips as a whole ("clips"). With `by_phase` they stay apart ("samples").
         """
         labels = np.asarray(samples.labels if labels is None else labels)
         places = np.stack([np.asarray(samples.clip_of), np.asarray(samples.starts)], 1)
+        if by_phase:
+            clips, clip = np.unique(places[:, 0], return_inverse=True)
+            return cls(probabilities, labels, clip, tuple(samples.clip_ids[i] for i in clips), tuple(classes), "samples")
         _, first, window = np.unique(places, axis=0, return_index=True, return_inverse=True)
         window = window.reshape(-1)
         clips, clip = np.unique(places[first, 0], return_inverse=True)

@@ -141,6 +141,17 @@ def fold_names(data: DataConfig) -> tuple[str, ...]:
     return tuple(split.name for split in dataset.splits(data.protocol))
 
 
+def class_groups(data: DataConfig, protocol: str) -> dict[str, tuple[str, ...]]:
+    """Names of the classes that take part in each group of a protocol whose splits are named "group/fold", such as CAD-60's
+    environments. `ProtocolError` for one that has no such groups."""
+    dataset = read_dataset(data.name, data.root, on_error=data.on_error)
+    splits = [(split.name.rpartition("/")[0], split.classes) for split in dataset.splits(protocol)]
+    groups = {group: tuple(dataset.classes[label] for label in classes) for group, classes in splits if group and classes}
+    if not groups:
+        raise ProtocolError(f"data set {dataset.name!r}: protocol {protocol!r} has no groups of classes")
+    return groups
+
+
 def _joined(names: Sequence[str], sets: Sequence[Dataset], splits: Sequence[Split]) -> tuple[Dataset, Split]:
     """Several data sets as one, for pre-training: names in front of ids, subjects and classes tell them apart."""
     clips, classes, skipped = [], [], []

@@ -1,7 +1,8 @@
 """From a recipe to a measured bundle: one run and its folder.
 
 The folder holds recipe.yaml, log.csv, tensorboard/, last.ckpt (the whole state after the last complete epoch) and, at the end,
-bundle.safetensors, scores.npz (probabilities of the test part) and result.json.
+bundle.safetensors, scores.npz (probabilities of the test part; samples.npz before the phases of each window were averaged) and
+result.json.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from kinema._write import write_whole
 from kinema.datasets.audit import clean_test_ids
 from kinema.errors import KinemaError, RecipeError, unknown
 from kinema.evaluation.evaluate import clean_metrics
-from kinema.evaluation.metrics import evaluate_scores
 from kinema.evaluation.results import environment, read_results
 from kinema.evaluation.scores import Scores
 from kinema.models.registry import PoseShape, create_model, model_config
@@ -41,7 +41,8 @@ from kinema.transforms.samples import PoseSamples
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-CHECKPOINT, BUNDLE, SCORES, RESULT, RECIPE = "last.ckpt", "bundle.safetensors", "scores.npz", "result.json", "recipe.yaml"
+CHECKPOINT, BUNDLE, RESULT, RECIPE = "last.ckpt", "bundle.safetensors", "result.json", "recipe.yaml"
+SCORES, SAMPLES = "scores.npz", "samples.npz"
 SELECTED = {
     "validation": "best epoch on validation",
     "refit": "best epoch on validation, then trained anew on the whole training part",
@@ -232,7 +233,7 @@ def _fit(recipe: Recipe, out: Path, fabric: Fabric, checkpoint: dict[str, Any] |
             raise Interrupted(f"interrupted after {monitor.epochs} complete epochs; {kept}") from None
     result, scores = _result(recipe, prepared, history, p, account)
     if fabric.is_global_zero:
-        _write_run(out, recipe, prepared, model, scores, result)
+        _write_run(out, recipe, prepared, model, scores, p, result)
     fabric.barrier()
     return RunResult(out, result)
 
@@ -313,8 +314,13 @@ def _measured(prepared: Prepared, scores: Scores, p: np.ndarray) -> dict[str, An
     if scores.unit != "clips":
         result["clips"] = {"unit": "clips", **scores.by_clip().metrics()}
     if len(p) > len(scores):  # several phases of each window
-        result["samples"] = {"unit": "samples", **evaluate_scores(p, prepared.test.labels.numpy(), prepared.classes)}
+        n_train = int((~prepared.train.mirrored).sum())
+        result["samples"] = {"unit": "samples", "n_train": n_train, **_by_phase(prepared, p).metrics()}
     return result
+
+
+def _by_phase(prepared: Prepared, p: np.ndarray) -> Scores:
+    return Scores.from_samples(p, prepared.test, prepared.classes, by_phase=True)
 
 
 def _quoted(quotes: str) -> dict[str, Any]:
@@ -335,7 +341,15 @@ def _figure(row: dict[str, Any]) -> str:
     )
 
 
-def _write_run(out: Path, recipe: Recipe, prepared: Prepared, model: nn.Module, scores: Scores | None, result: dict[str, Any]) -> None:
+def _write_run(
+    out: Path,
+    recipe: Recipe,
+    prepared: Prepared,
+    model: nn.Module,
+    scores: Scores | None,
+    p: np.ndarray | None,
+    result: dict[str, Any],
+) -> None:
     about = recording(prepared.parts, prepared.train)
     quoted = result.get("quoted")
     long = ("train_ids", "val_ids", "test_ids", "confusion", "per_class", "skipped", "init", "clips", "samples", "clean")
@@ -358,6 +372,8 @@ def _write_run(out: Path, recipe: Recipe, prepared: Prepared, model: nn.Module, 
     bundles.save(kept, out / BUNDLE)
     if scores is not None:
         scores.save(out / SCORES)
+        if len(p) > len(scores):
+            _by_phase(prepared, p).save(out / SAMPLES)
     write_whole(out / RESULT, json.dumps(result, indent=1, default=_number).encode())
 
 

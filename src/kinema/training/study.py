@@ -17,19 +17,15 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 from kinema.errors import RecipeError, unknown
 from kinema.training import typed
 from kinema.training.load import load_recipe, recipe_hash
 from kinema.training.recipe import Recipe
-
-# What the table says about how the epoch was chosen.
-CHOSEN_BY = {"validation": "validation", "refit": "validation, then refit", "last": "last epoch", "paper": "test part, as published"}
 
 
 @dataclass(frozen=True)
@@ -41,10 +37,13 @@ class Row:
         recipe: recipe file, seen from the study's file.
         set: values over the recipe's, keys dotted.
         folds: "all" folds of the protocol, or a list of them; none where the protocol has one split.
-        by_clip: count clips where the recipe cuts several samples from one.
+        units: what is counted where the recipe cuts several samples from a clip, one row of the table each: "samples" (every phase
+            of a window), "windows" (also called "cuts"; their phases averaged) or "clips"; default: windows, or whole clips.
+        told: a protocol with groups of classes, such as CAD-60's "per-environment": answers of a model of all classes are taken as
+            if it had been told the group. There, and with such a protocol, a group is a row, with precision and recall.
         start: name of an earlier row without folds; training starts from the bundle of its run with the same seed (the first one
             where it has other seeds).
-        published: the published figure, as a fraction or in words.
+        published: the published figure, as a fraction or in words; it stands in the first of the row's units.
         note: one line about it.
         seeds: instead of the study's.
     """
@@ -53,7 +52,8 @@ class Row:
     recipe: str
     set: dict[str, Any] = field(default_factory=dict)
     folds: tuple[str, ...] | str | None = None
-    by_clip: bool = False
+    units: tuple[Literal["samples", "windows", "cuts", "clips"], ...] = ()
+    told: str | None = None
     start: str | None = None
     published: float | str | None = None
     note: str | None = None
@@ -140,9 +140,14 @@ def run_study(path: str | Path, out_runs: str | Path = "runs", results_dir: str 
     anew beside the old one, one that was interrupted goes on.
     """
     from kinema.evaluation.results import write_results
+    from kinema.training.data import class_groups
     from kinema.training.fit import RunResult, fit
+    from kinema.training.study_rows import table_rows
 
     study = load_study(path)
+    for row in study.rows:
+        if row.told:
+            class_groups(load_recipe(Path(path).parent / row.recipe, row.set).data, row.told)
     rows = []
     for row in study.rows:
         results: dict[tuple[int, str], RunResult] = {}
@@ -151,7 +156,7 @@ def run_study(path: str | Path, out_runs: str | Path = "runs", results_dir: str 
             if progress:
                 where = f", fold {run.fold}" if run.fold else ""
                 print(f"{row.name}{where}, seed {run.seed}: {100 * results[run.seed, run.fold].top1:.2f} %", file=sys.stderr)
-        rows.append(_table_row(row, results))
+        rows += table_rows(row, results, run.recipe.data)
     return write_results(Path(results_dir) / f"{study.result}.json", study.title, rows)
 
 
@@ -194,43 +199,6 @@ def _run_hash(recipe: Recipe) -> str:
     from kinema.bundle import load
 
     return hashlib.sha256((recipe_hash(recipe) + load(recipe.init.bundle).hash).encode()).hexdigest()[:8]
-
-
-def _table_row(row: Row, results: Mapping[tuple[int, str], Any]) -> dict[str, Any]:
-    from kinema import bundle
-    from kinema.evaluation.scores import load_scores
-    from kinema.evaluation.summary import scores_row
-    from kinema.models._count import count
-
-    first = next(iter(results.values()))
-    seeds, folds = dict.fromkeys(seed for seed, _ in results), dict.fromkeys(fold for _, fold in results)
-    scores = {key: load_scores(run.out / "scores.npz") for key, run in results.items()}
-    by_fold = row.folds is not None
-
-    def size(part: str, fold: str) -> int:
-        """Clips or windows, the mean over the seeds: these may cut different validation parts."""
-        runs = [run.result for (_, of), run in results.items() if of == fold]
-        return round(fmean(result[f"n_{part}"] if row.by_clip else result["units"][part] for result in runs))
-
-    # After a refit the weights have seen the validation part too.
-    seen = ("train", "val") if first.result["selection"] == "refit" else ("train",)
-    trained = {fold: sum(size(part, fold) for part in seen) for fold in folds}
-    kept = bundle.load(first.out / "bundle.safetensors")
-    parameters, macs = count(kept.build(), kept.shape)
-    return scores_row(
-        row.name,
-        first.result["dataset"],
-        first.result["protocol"],
-        {seed: {fold: scores[seed, fold] for fold in folds} if by_fold else scores[seed, ""] for seed in seeds},
-        trained if by_fold else trained[""],
-        by_clip=row.by_clip,
-        selection=CHOSEN_BY[first.result["selection"]],
-        published=row.published,
-        parameters=parameters,
-        macs=macs,
-        note=row.note,
-        skipped=len(first.result["skipped"]) or None,
-    )
 
 
 def _slug(text: str) -> str:

@@ -1,0 +1,84 @@
+"""The rows of a study's table, from its finished runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from kinema import bundle
+from kinema.errors import RecipeError
+from kinema.evaluation.cornell import cornell_rows, told
+from kinema.evaluation.scores import Scores, load_scores
+from kinema.evaluation.summary import scores_row
+from kinema.models._count import count
+from kinema.training.data import class_groups
+from kinema.training.fit import BUNDLE, SAMPLES, SCORES, RunResult
+from kinema.training.recipe import DataConfig
+
+if TYPE_CHECKING:
+    from kinema.training.study import Row
+
+# What the table says about how the epoch was chosen.
+CHOSEN_BY = {"validation": "validation", "refit": "validation, then refit", "last": "last epoch", "paper": "test part, as published"}
+Runs = Mapping[tuple[int, str], RunResult]
+
+
+def table_rows(row: Row, runs: Runs, data: DataConfig) -> list[dict[str, Any]]:
+    """The rows that one row of a study makes: one for each unit that it counts in, of each group of classes where there are any.
+
+    `runs`: by seed and fold ("" where the protocol has one split). `data`: what the row's recipe is about.
+    """
+    rows = []
+    for unit in row.units or ("",):
+        name = row.name if len(row.units) < 2 else f"{row.name} ({unit})"
+        rows += _rows_of_unit(row, name, unit, runs, data, row.published if not rows else None)
+    return rows
+
+
+def _rows_of_unit(row: Row, name: str, unit: str, runs: Runs, data: DataConfig, published: float | str | None) -> list[dict[str, Any]]:
+    first = next(iter(runs.values()))
+    seeds, folds = dict.fromkeys(seed for seed, _ in runs), dict.fromkeys(fold for _, fold in runs)
+    of_seed = {seed: {fold: _scores(row, runs[seed, fold], unit) for fold in folds} for seed in seeds}
+    trained = {fold: round(fmean(_trained(run.result, unit) for (_, of), run in runs.items() if of == fold)) for fold in folds}
+    kept = bundle.load(first.out / BUNDLE)
+    parameters, macs = count(kept.build(), kept.shape)
+    about = {
+        "published": published,
+        # A model that was fitted at once has no epochs, and its size is that of the data.
+        "selection": CHOSEN_BY[first.result["selection"]] if first.result["epoch"] else None,
+        "parameters": parameters or None,
+        "macs": macs if parameters else None,
+        "note": row.note,
+        "skipped": len(first.result["skipped"]) or None,
+    }
+    dataset, protocol = first.result["dataset"], first.result["protocol"] + (f", {unit}" if unit else "")
+    if row.told:
+        groups = class_groups(data, row.told)
+        of_seed = {seed: told(by_fold, groups) for seed, by_fold in of_seed.items()}
+        trained = {f"{group}/{fold}": n for group in groups for fold, n in trained.items()}
+    if all("/" in fold for fold in trained):
+        return cornell_rows(name, dataset, protocol, of_seed, trained, **about)
+    if row.folds is None:
+        return [scores_row(name, dataset, protocol, {seed: by_fold[""] for seed, by_fold in of_seed.items()}, trained[""], **about)]
+    return [scores_row(name, dataset, protocol, of_seed, trained, **about)]
+
+
+def _scores(row: Row, run: RunResult, unit: str) -> Scores:
+    if unit == "samples":
+        if not (run.out / SAMPLES).exists():
+            raise RecipeError(f"row {row.name!r}: its recipe takes one sample of each window; units: [windows] counts them")
+        return load_scores(run.out / SAMPLES)
+    scores = load_scores(run.out / SCORES)
+    if unit == "clips":
+        return scores.by_clip()
+    return replace(scores, unit=unit or scores.unit)
+
+
+def _trained(result: Mapping[str, Any], unit: str) -> int:
+    """How many trained; after a refit the weights have seen the validation part too."""
+    if unit == "samples":
+        return result["samples"]["n_train"]
+    parts = ("train", "val") if result["selection"] == "refit" else ("train",)
+    return sum(result[f"n_{part}"] if unit == "clips" else result["units"][part] for part in parts)
