@@ -74,7 +74,7 @@ def by_scikit_learn(model, train, test):
         for i, recording in enumerate(np.unique(recordings[labels == label])):
             held[recordings == recording] = i % 3
     calibrated = CalibratedClassifierCV(svc, method="temperature", cv=PredefinedSplit(held), ensemble=False).fit(a, labels)
-    return calibrated.predict_proba(b), calibrated.calibrated_classifiers_[0].estimator.predict(b)
+    return calibrated.predict_proba(b)
 
 
 @pytest.mark.parametrize("labels", [(0, 1), (0, 1, 2)], ids=["two classes", "three classes"])
@@ -82,10 +82,7 @@ def by_scikit_learn(model, train, test):
 def test_answers_agree_with_scikit_learn(form, labels):
     train, test = (PoseSamples.from_clips(clips(labels, subjects), INPUT) for subjects in ((1, 2, 3), (4,)))
     model = fitted(train, len(labels), **FORMS[form])
-    expected, chosen = by_scikit_learn(model, train, test)
-    found = answers(model, test)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert (found.argmax(1) == chosen).all()
+    np.testing.assert_allclose(answers(model, test), by_scikit_learn(model, train, test), atol=1e-6)
 
 
 def test_answers_agree_with_scikit_learn_on_cad60(data_root):
@@ -95,10 +92,9 @@ def test_answers_agree_with_scikit_learn_on_cad60(data_root):
     train, test = (PoseSamples.from_clips([clip for clip in labelled if (clip.subject == "4") == held], cuts) for held in (False, True))
     train = train.with_mirrored()
     model = fitted(train, 12)
-    expected, chosen = by_scikit_learn(model, train, test)
     found = answers(model, test)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert (found.argmax(1) == chosen).all() and (chosen == test.labels.numpy()).mean() > 0.7
+    np.testing.assert_allclose(found, by_scikit_learn(model, train, test), atol=1e-6)
+    assert (found.argmax(1) == test.labels.numpy()).mean() > 0.7
 
 
 def test_scores_are_a_vote_of_the_pairs_and_probabilities_a_softmax_of_them():
