@@ -69,6 +69,12 @@ def test_the_client_plays_a_recording_asks_and_draws(server, tmp_path):
         client(pose, port=server.port, draw=tmp_path / "now.txt")
 
 
+def test_a_recording_in_millimetres_is_played_in_the_components_metres(recognizer, server):
+    pose = moving_pose(frames=30)
+    shown = client(pose.to_unit("mm"), port=server.port, speed=20, show=lambda line: None)
+    assert shown[-1].label == recognizer.predict(pose).label
+
+
 def test_each_client_is_one_stream_that_goes_with_it(server):
     with RemoteRecognizer(port=server.port) as one, RemoteRecognizer(port=server.port) as two:
         feed(one, moving_pose(frames=30))

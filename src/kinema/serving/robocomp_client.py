@@ -108,6 +108,8 @@ def client(
     if draw is not None and Path(draw).suffix.lower() != ".png":
         raise KinemaError(f"{draw}: the client draws a .png")
     pose = recording if isinstance(recording, PoseSequence) else read_recordings([recording]).clips[0].pose
+    if pose.unit == "mm":
+        pose = pose.to_unit("m")  # what the component takes unless it is told otherwise
     times = np.arange(pose.frames) / pose.fps if pose.times is None else pose.times - pose.times[0]
     answers = []
     with RemoteRecognizer(host, port) as remote:
