@@ -22,7 +22,7 @@ from kinema.models.registry import PoseShape, create_model, model_info
 from kinema.recognition.recognizer import Recognizer
 from kinema.training.fit import fit
 from kinema.training.overfit import overfit
-from kinema.training.recipe import DataConfig, EngineConfig, FitConfig, ModelConfig, Recipe
+from kinema.training.recipe import DataConfig, EngineConfig, FitConfig, InitConfig, ModelConfig, Recipe
 from kinema.transforms.config import PoseAugment, PoseInput
 from kinema.transforms.handcrafted import FEATURES
 from kinema.transforms.samples import PoseSamples
@@ -232,6 +232,13 @@ def test_turned_copies_are_drawn_by_the_seed(toys, tmp_path):
 def test_settings_of_gradient_steps_are_refused(toys, tmp_path, change, message):
     with pytest.raises(RecipeError, match=message):
         fit(replace(recipe(), **change), tmp_path / "run", progress=False)
+
+
+@pytest.mark.parametrize("layers", ["all", "backbone"])
+def test_transfer_into_it_is_refused(toys, tmp_path, layers):
+    path = fit(recipe(), tmp_path / "run", progress=False).out / "bundle.safetensors"
+    with pytest.raises(RecipeError, match="no parameter of"):
+        fit(replace(recipe(), init=InitConfig(str(path), layers)), tmp_path / "other", progress=False)
 
 
 def test_the_overfitting_check_is_not_for_it(toys):

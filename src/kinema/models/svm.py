@@ -114,6 +114,10 @@ class HandcraftedSvm(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return self.forward_head(self.forward_features(x, mask))
 
+    def head_prefixes(self) -> tuple[str, ...]:
+        """None: a machine is fitted as a whole, and has no part that transfer could keep."""
+        return ()
+
     def _scores(self, rows: Tensor) -> Tensor:
         """(N, classes) votes of the pairwise machines, ties broken by their margins."""
         if self.config.kernel == "rbf":
@@ -208,7 +212,7 @@ def _folds(labels: np.ndarray, clips: np.ndarray, classes: int, folds: int) -> n
 register(
     ModelInfo(
         name="handcrafted-svm",
-        summary="16 distances, displacements and turns in each of 4 frames, or positions; support vector machine",
+        summary="16 distances, displacements and turns in each of 4 frames, or positions; support vector machine, fitted at once",
         paper="RoboComp HumanActivityRecognition, 2019",
         build=HandcraftedSvm,
         defaults=SvmConfig(),
