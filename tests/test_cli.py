@@ -151,6 +151,8 @@ BAD = [
     (["data", "inspect", "folder", "{empty}"], "clips.csv"),
     (["data", "audit", "folder", "nowhere"], "nowhere"),
     (["report", "{empty}"], "run"),
+    (["import", "{recipe}", "{folder}/run"], "recipe.yaml"),
+    (["import", "{bundle}", "{folder}/run", "--arch", "efficientgcn-bo"], "'efficientgcn-b0'"),
     (["reproduce", "nothing-like-this"], "nothing-like-this"),
     (["predct"], "'predict'"),
     (["models", "--jsn"], "'--json'"),

@@ -72,7 +72,11 @@ def test_a_study_runs_its_rows_once_and_writes_their_table(study, tmp_path, monk
     assert [fold["name"] for fold in rows["folds"]["folds"]] == ["1", "2", "3", "4"] and "top1_by_fold" in rows["folds"]
     assert (rows["windows"]["unit"], rows["windows"]["n_test"], rows["windows"]["n_train"]) == ("windows", 36, 18)
     by_unit = {unit: rows[f"phases ({unit})"] for unit in ("samples", "cuts", "clips")}
-    assert [(row["unit"], row["n_train"], row["n_test"]) for row in by_unit.values()] == [("samples", 36, 72), ("cuts", 18, 36), ("clips", 6, 12)]
+    assert [(row["unit"], row["n_train"], row["n_test"]) for row in by_unit.values()] == [
+        ("samples", 36, 72),
+        ("cuts", 18, 36),
+        ("clips", 6, 12),
+    ]
     assert by_unit["cuts"]["protocol"].endswith(", cuts") and [row.get("published") for row in by_unit.values()] == [0.9, None, None]
     assert rows["plain"]["parameters"] > 0
 

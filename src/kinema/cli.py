@@ -230,6 +230,25 @@ def bundles(name: str = "", *, json: bool = False) -> None:
     _print(text, {"bundles": [bundle.to_dict() for bundle in loaded]}, json)
 
 
+def import_weights(
+    checkpoint: str, out: str, *, arch: str = "efficientgcn-b0", labels: str | None = None, layout: str | None = None, json: bool = False
+) -> None:
+    """Write published weights as a bundle, which predicts, or which a recipe starts from (init.bundle).
+
+    Args:
+        checkpoint: File of weights, as its authors published it.
+        out: The bundle, OUT.safetensors.
+        arch: Architecture that the weights are of.
+        labels: Text file with a class name a line, or ntu60 or ntu120. Default: ntu60.
+        layout: Joint layout that the bundle works in; weights of joints go by name. Default: the authors'.
+        json: Print one JSON object and nothing else.
+    """
+    from kinema.training.importing import import_checkpoint
+
+    imported = import_checkpoint(checkpoint, out, arch=arch, labels=labels, layout=layout)
+    _print(imported.text(), imported.to_dict(), json)
+
+
 def results(name: str = "", *, folder: str = "results", update: bool = False, check: bool = False) -> int | None:
     """The measured results as tables, and the tables of the documentation made of them.
 
@@ -318,6 +337,7 @@ COMMANDS = {
     "data": {"list": data_list, "inspect": data_inspect, "audit": data_audit, "convert": data_convert},
     "models": models,
     "bundles": bundles,
+    "import": import_weights,
     "overfit": overfit,
     "results": results,
     "reproduce": reproduce,
