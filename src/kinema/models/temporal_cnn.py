@@ -1,0 +1,240 @@
+"""A small temporal CNN on the geometry of each frame: distances between joints, bones, positions, and slow and fast motion.
+
+After DD-Net, with more features and residual blocks. Yang, Sakti, Wu, Nakamura: Make Skeleton-based Action Recognition Model
+Smaller, Faster and Better, ACM Multimedia Asia 2019.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kinema.errors import RecipeError, unknown
+from kinema.layout import Layout, get_layout
+from kinema.models._cpu import Dropout
+from kinema.models._masks import fill_missing, present
+from kinema.models.registry import ModelInfo, PoseShape, register
+
+FEATURES = ("distance", "position", "bone", "motion")
+
+
+@dataclass(frozen=True)
+class TemporalCNNConfig:
+    """Settings of the temporal CNN.
+
+    Args:
+        features: of each frame: "distance" between every two joints, "position" of joints relative to the root joint, "bone"
+            (joint minus parent), "motion" (how far joints move within each of `steps`).
+        steps: frames that a motion spans, one feature group each: slow and fast.
+        embedding: channels that each feature group is embedded into.
+        widths: channels of the residual blocks of two convolutions each; time is halved between blocks.
+        kernel: frames that a convolution spans, odd.
+        dropout: probability after the embedding and between the blocks.
+        head_dropout: probability before the classifier.
+    """
+
+    features: tuple[str, ...] = FEATURES
+    steps: tuple[int, ...] = (1, 2)
+    embedding: int = 64
+    widths: tuple[int, ...] = (128, 192, 256)
+    kernel: int = 3
+    dropout: float = 0.1
+    head_dropout: float = 0.5
+
+
+class TemporalCNN(nn.Module):
+    """Input (B, M, T, V, C), C = 2 or 3 coordinates: the joint stream alone, from which the model makes its features.
+
+    What it answers does not depend on where the body is, only on how it is held and moves. The maximum over persons goes to
+    the head; persons who are not observed at all take no part in it, nor in batch statistics, and features of a clip in which
+    nobody is observed are 0.
+
+    Unobserved joints hold their last observed values (`fill_missing`), and the distance of two joints its last value while
+    both were observed. A feature that is never observed within the clip is taken as average: 0 after normalisation.
+    """
+
+    def __init__(self, config: TemporalCNNConfig, shape: PoseShape, num_classes: int):
+        super().__init__()
+        _check(config, shape)
+        self.config = config
+        self.geometry = Geometry(config, shape.layout, shape.channels)
+        self.norm = _Standardize(self.geometry.sizes)
+        self.embed = nn.ModuleList(nn.Linear(size, config.embedding, bias=False) for size in self.geometry.sizes)
+        self.embed_norm = nn.BatchNorm1d(config.embedding * len(self.geometry.sizes))
+        self.dropout = Dropout(config.dropout)
+        widths = (self.embed_norm.num_features, *config.widths)
+        self.blocks = nn.ModuleList(_Block(*pair, config.kernel) for pair in zip(widths, widths[1:], strict=False))
+        self.head_dropout = Dropout(config.head_dropout)
+        self.num_features = 2 * config.widths[-1]
+        self.reset_classifier(num_classes)
+
+    def reset_classifier(self, num_classes: int) -> None:
+        like = self.embed[0].weight
+        self.classifier = nn.Linear(self.num_features, num_classes).to(like.device, like.dtype)
+
+    def head_prefixes(self) -> tuple[str, ...]:
+        return ("classifier.",)
+
+    def forward_features(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        batch, persons = x.shape[:2]
+        x = x.flatten(0, 1)
+        if mask is None or mask.all():
+            return self._person_features(x, None).unflatten(0, (batch, persons)).amax(1)
+        there = present(mask)
+        rows = there.flatten().nonzero().squeeze(1)
+        found = self._person_features(x[rows], mask.flatten(0, 1)[rows]) if len(rows) else x.new_zeros(0, self.num_features)
+        features = found.new_full((batch * persons, self.num_features), -torch.inf).index_put((rows,), found)
+        return features.unflatten(0, (batch, persons)).amax(1).masked_fill(~there.any(1, keepdim=True), 0)
+
+    def _person_features(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """(N, T, V, C) and its mask (N, T, V) to (N, num_features)."""
+        x = self.norm(*self.geometry(x, mask))
+        parts = [embed(part) for embed, part in zip(self.embed, x.split(self.geometry.sizes, -1), strict=True)]
+        frames = x.shape[1]
+        x = torch.cat([part.flatten(0, 1) for part in parts], 1)
+        x = self.dropout(F.relu(self.embed_norm(x)))
+        # To (N, channels, 1, T), channels last in memory as it is: convolutions are at their fastest so on a CPU.
+        x = x.unflatten(0, (-1, 1, frames)).permute(0, 3, 1, 2)
+        for i, block in enumerate(self.blocks):
+            x = block(self.dropout(F.max_pool2d(x, (1, 2))) if i else x)
+        return torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        return self.classifier(self.head_dropout(features))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self.forward_head(self.forward_features(x, mask))
+
+
+class Geometry(nn.Module):
+    """Features of every frame: (N, T, V, C) points, with a mask (N, T, V) or None, to (N, T, sum of `sizes`).
+
+    `names` and `sizes`: the groups, in order. Beside the features comes a (N, 1, features) bool, False for what was observed in
+    no frame of the clip, or None where everything was observed.
+    """
+
+    def __init__(self, config: TemporalCNNConfig, layout: Layout, dims: int):
+        super().__init__()
+        joints = len(layout)
+        self.root, self.steps, self.features = layout.root, config.steps, config.features
+        pairs = torch.triu_indices(joints, joints, 1)
+        children = torch.tensor([child for child, _ in layout.bones])
+        parents = torch.tensor([parent for _, parent in layout.bones])
+        for name, index in (("first", pairs[0]), ("second", pairs[1]), ("child", children), ("parent", parents)):
+            self.register_buffer(name, index, persistent=False)
+        sizes = {"distance": [pairs.shape[1]], "position": [joints * dims], "bone": [len(children) * dims]}
+        sizes["motion"] = [joints * dims] * len(config.steps)
+        self.sizes = [size for name in config.features for size in sizes[name]]
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        if mask is not None:
+            x = fill_missing(x[None], mask[None])[0]
+        parts, known = [], []
+        for name in self.features:
+            values, observed = getattr(self, f"_{name}")(x, mask)
+            parts += values
+            if mask is not None:
+                known += [each.any(1).unsqueeze(-1).expand(-1, -1, x.shape[-1] if name != "distance" else 1).flatten(1) for each in observed]
+        return torch.cat(parts, -1), torch.cat(known, -1).unsqueeze(1) if known else None
+
+    def _distance(self, x: Tensor, mask: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
+        # Coordinate by coordinate: long rows keep the vector units busy.
+        squares = sum((part[..., self.first] - part[..., self.second]).square() for part in x.unbind(-1))
+        distances = squares.clamp(min=1e-12).sqrt()  # the root has no gradient at 0
+        if mask is None:
+            return [distances], []
+        both = mask[..., self.first] & mask[..., self.second]
+        return [fill_missing(distances[None, ..., None], both[None])[0, ..., 0]], [both]
+
+    def _position(self, x: Tensor, mask: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
+        return [(x - x[:, :, self.root, None]).flatten(2)], [mask]
+
+    def _bone(self, x: Tensor, mask: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
+        bones = x.index_select(2, self.child) - x.index_select(2, self.parent)
+        return [bones.flatten(2)], [] if mask is None else [mask[..., self.child] & mask[..., self.parent]]
+
+    def _motion(self, x: Tensor, mask: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
+        moved = [F.pad(x[:, step:] - x[:, :-step], (0, 0, 0, 0, step // 2, step - step // 2)).flatten(2) for step in self.steps]
+        return moved, [mask] * len(moved)
+
+
+class _Standardize(nn.Module):
+    """Each feature less its mean over the training clips, each group divided by its standard deviation: one number a group, so
+    that what hardly varies, such as the length of a bone, is not blown up to the size of what does. Unknown features are 0."""
+
+    def __init__(self, sizes: list[int], momentum: float = 0.1, eps: float = 1e-5):
+        super().__init__()
+        self.sizes, self.momentum, self.eps = sizes, momentum, eps
+        self.register_buffer("running_mean", torch.zeros(sum(sizes)))
+        self.register_buffer("running_var", torch.ones(sum(sizes)))
+
+    def forward(self, x: Tensor, known: Tensor | None) -> Tensor:
+        mean, variance = self.running_mean, self.running_var
+        if self.training:
+            mean, variance = self._measure(x.detach(), known)
+        groups = [part.mean().expand(len(part)) if PER_GROUP else part for part in variance.split(self.sizes)]
+        x = (x - mean) * torch.rsqrt(torch.cat(groups) + self.eps)
+        return x if known is None else x.masked_fill(~known, 0)
+
+    @torch.no_grad()
+    def _measure(self, x: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor]:
+        if known is None:
+            variance, mean = torch.var_mean(x.flatten(0, 1), 0, correction=0)
+        else:
+            share = known / known.sum(0, keepdim=True).clamp(min=1)
+            mean = (x.mean(1, keepdim=True) * share).sum((0, 1))
+            variance = ((x - mean).square().mean(1, keepdim=True) * share).sum((0, 1))
+            seen = known.any(0).squeeze(0)
+            mean, variance = torch.where(seen, mean, self.running_mean), torch.where(seen, variance, self.running_var)
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
+        return mean, variance
+
+
+class _Block(nn.Module):
+    """Two convolutions over time and a shortcut: (N, width_in, 1, T) to (N, width, 1, T)."""
+
+    def __init__(self, width_in: int, width: int, kernel: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(width_in, width, (1, kernel), padding=(0, kernel // 2), bias=False)
+        self.norm1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, (1, kernel), padding=(0, kernel // 2), bias=False)
+        self.norm2 = nn.BatchNorm2d(width)
+        self.shortcut = nn.Conv2d(width_in, width, 1, bias=False) if width_in != width else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+
+PER_GROUP = True
+
+
+def _check(config: TemporalCNNConfig, shape: PoseShape) -> None:
+    if shape.channels not in (2, 3):
+        raise RecipeError(f"temporal-cnn: {shape.channels} channels; it makes its features itself, of the joint stream's 2 or 3 coordinates")
+    for name in config.features:
+        if name not in FEATURES:
+            raise RecipeError(f"temporal-cnn: {unknown('feature', name, FEATURES)}")
+    if not config.features or not config.widths:
+        raise RecipeError("temporal-cnn: at least one of `features` and one of `widths` are needed")
+    if config.kernel < 1 or config.kernel % 2 == 0:
+        raise RecipeError(f"temporal-cnn: kernel {config.kernel} must be odd")
+    least = max(2 ** (len(config.widths) - 1), *(step + 1 for step in config.steps), 2)
+    if shape.frames < least or min(config.steps, default=1) < 1:
+        raise RecipeError(f"temporal-cnn: {shape.frames} frames; at least {least} are needed for {len(config.widths)} widths, steps {config.steps}")
+
+
+register(
+    ModelInfo(
+        name="temporal-cnn",
+        summary="a 1-D CNN on distances between joints, bones, positions and motion; small, fast, and strong on small data sets",
+        paper="Yang et al., Make Skeleton-based Action Recognition Model Smaller, Faster and Better, ACM MM Asia 2019",
+        build=TemporalCNN,
+        defaults=TemporalCNNConfig(),
+        example=PoseShape(persons=1, frames=32, layout=get_layout("ntu25"), channels=3),
+    )
+)
