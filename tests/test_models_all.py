@@ -13,7 +13,8 @@ from kinema.models._count import count
 from kinema.models._table import model_rows, models_text
 from kinema.models.registry import PoseShape, create_model, model_config, model_infos
 
-INFOS = {name: info for name, info in model_infos().items() if info.inputs == "pose"}
+# Networks: what a solver fits at once has no gradients to look at.
+INFOS = {name: info for name, info in model_infos().items() if info.inputs == "pose" and not hasattr(info.build, "fit_samples")}
 CLASSES = 5
 SHAPES = {
     "one person, OpenNI joints": PoseShape(1, 16, get_layout("cad60"), 3),

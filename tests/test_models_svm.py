@@ -175,8 +175,8 @@ def test_what_it_is_not_made_for_is_told():
         machine().fit_samples(few)
 
 
-def test_the_register_tells_that_it_takes_handcrafted_features():
-    assert model_info("handcrafted-svm").inputs == "handcrafted"
+def test_the_register_tells_that_it_takes_skeletons():
+    assert model_info("handcrafted-svm").modalities == ("pose",)
 
 
 def recipe(augment=None, fit_settings=None, **config):

@@ -1,7 +1,5 @@
 """Geometry of skeleton batches: what each function promises, on random skeletons with and without unobserved joints."""
 
-import math
-
 import pytest
 import torch
 
@@ -236,7 +234,7 @@ RANDOM = {
     "rotation": lambda x, mask, g: (pose.linear(x, pose.random_rotation(len(x), 3, 30, 10, g)), mask),
     "scaling": lambda x, mask, g: (pose.linear(x, pose.random_scaling(len(x), 3, 0.3, g)), mask),
     "shear": lambda x, mask, g: (pose.linear(x, pose.random_shear(len(x), 3, 0.3, g)), mask),
-    "mixup": lambda x, mask, g: pose.mixup(x, mask, torch.eye(len(x)), 1.0, g)[:2],
+    "mixing": lambda x, mask, g: pose.mix_points(x, mask, *pose.draw_mix(len(x), 1.0, g)),
 }
 
 
@@ -260,20 +258,3 @@ def test_dropping_masks_about_the_share_that_was_asked_for():
     _, frames = pose.drop_frames(x, None, 0.25, generator())
     assert abs(joints[:, 0, 0].float().mean() - 0.75) < 0.03 and torch.equal(joints[:, 0, 0], joints[:, 1, 5])
     assert abs(frames[:, 0, :, 0].float().mean() - 0.75) < 0.04 and torch.equal(frames[:, 0, :, 0], frames[:, 1, :, 7])
-
-
-@pytest.mark.parametrize("masked", [False, True])
-def test_mixup_targets_sum_to_one_and_the_clip_itself_prevails(masked):
-    x, mask = skeletons(masked)
-    mixed, _, targets = pose.mixup(x, mask, torch.eye(4), 0.4, generator())
-    torch.testing.assert_close(targets.sum(1), torch.ones(4))
-    assert (targets.diagonal() >= 0.5).all() and mixed.dtype == x.dtype
-
-
-def test_mixup_takes_a_joint_from_the_only_clip_that_observed_it():
-    x = torch.tensor([1.0, 3.0]).view(2, 1, 1, 1, 1).expand(2, 1, 1, 2, 1).clone()
-    mask = torch.tensor([[True, True], [True, False]]).view(2, 1, 1, 2)
-    seed = next(seed for seed in range(99) if pose.mixup(x, mask, torch.eye(2), 1.0, generator(seed))[2][0, 1] > 0)
-    mixed, observed, targets = pose.mixup(pose.zero_unobserved(x, mask), mask, torch.eye(2), 1.0, generator(seed))
-    assert observed.all() and mixed[1, 0, 0, 1, 0] == 1
-    assert math.isclose(mixed[0, 0, 0, 0, 0].item(), 1 + 2 * targets[0, 1].item(), rel_tol=1e-6)

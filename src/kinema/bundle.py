@@ -16,24 +16,26 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from kinema._write import write_whole
 from kinema.clip import Unit
 from kinema.errors import BundleError, KinemaError, unknown
 from kinema.layout import get_layout
-from kinema.transforms.config import STREAMS, PoseInput
+from kinema.shape import PoseShape, Shape, Shapes
+from kinema.transforms.config import PoseInput
+from kinema.transforms.depth_config import DepthInput
+from kinema.transforms.inertial_config import InertialInput
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from kinema.models.registry import PoseShape
 
 WEIGHTS = Path(__file__).parent / "weights"
 _FORMAT = 1
 _MAX_FILE = 4 << 30
 _MAX_HEADER = 32 << 20
 _NO_DIGEST = "0" * 64
+_INPUTS: dict[str, type] = {"input": PoseInput, "depth": DepthInput, "inertial": InertialInput}
 _INTEGERS = {"frames": (1, 100_000), "persons": (1, 100), "step": (1, 100_000), "window": (0, 10_000_000), "stride": (0, 10_000_000)}
 
 
@@ -47,7 +49,8 @@ class Bundle:
         config: settings of the model's config dataclass that differ from its defaults.
         classes: K class names, in the order of the logits.
         input: how clips become the model's input.
-        channels: C of that input, all streams together; points have `dims` = channels / streams coordinates.
+        channels: C of that input, all streams together; points have `dims` = channels / streams coordinates. 0 for a model that takes
+            no skeletons.
         state: parameters and buffers by name.
         recipe: the recipe that made it.
         result: what was measured with these weights, and on what.
@@ -56,6 +59,8 @@ class Bundle:
         fps: frames per second of the clips that it was trained on.
         seconds: median length in seconds of one training sample; 0 where it is not known.
         unit: unit of the points that it was trained on: "m" (millimetres are converted), "px" or "norm".
+        depth: how depth images become the model's input; None for a model that takes none.
+        inertial: how signals of worn sensors become the model's input; None for a model that takes none.
 
     Raises `BundleError` for a field that is not what it should be.
     """
@@ -74,6 +79,8 @@ class Bundle:
     fps: float = 30.0
     seconds: float = 0.0
     unit: Unit = "m"
+    depth: DepthInput | None = None
+    inertial: InertialInput | None = None
 
     def __post_init__(self):
         for name in ("name", "model", "notes"):
@@ -90,13 +97,21 @@ class Bundle:
         _expect(isinstance(self.input, PoseInput), "the bundle's input is no PoseInput")
         streams = len(self.input.streams)
         _expect(
-            _is_int(self.channels) and self.channels in (2 * streams, 3 * streams),
+            _is_int(self.channels) and (self.channels in (2 * streams, 3 * streams) or (self.channels == 0 and bool(self.modalities))),
             f"the bundle has {self.channels} channels for {streams} streams; 2 or 3 a stream are expected",
         )
+        _expect(self.depth is None or isinstance(self.depth, DepthInput), "the bundle's depth is no DepthInput")
+        _expect(self.inertial is None or isinstance(self.inertial, InertialInput), "the bundle's inertial is no InertialInput")
         _expect(_is_int(self.views) and 1 <= self.views <= 1000, f"views is {self.views}; 1 to 1000 are expected")
         _expect(_is_number(self.fps) and self.fps > 0, f"fps is {self.fps}; a positive number is expected")
         _expect(_is_number(self.seconds) and self.seconds >= 0, f"seconds is {self.seconds}; 0 or a positive number is expected")
         _expect(self.unit in ("m", "px", "norm"), f"unit {self.unit!r} is not one of m, px, norm")
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What it takes: some of "pose", "depth", "inertial", in this order."""
+        given = {"pose": self.channels > 0, "depth": self.depth is not None, "inertial": self.inertial is not None}
+        return tuple(name for name, taken in given.items() if taken)
 
     @property
     def dims(self) -> int:
@@ -111,11 +126,16 @@ class Bundle:
         return self.seconds or self.input.frames / self.fps
 
     @property
-    def shape(self) -> PoseShape:
+    def shape(self) -> Shape:
         """What the model is given."""
-        from kinema.models.registry import PoseShape
-
-        return PoseShape(self.input.persons, self.input.frames, get_layout(self.input.layout), self.channels)
+        shapes: dict[str, Any] = {}
+        if self.channels:
+            shapes["pose"] = PoseShape(self.input.persons, self.input.frames, get_layout(self.input.layout), self.channels)
+        if self.depth:
+            shapes["depth"] = self.depth.shape
+        if self.inertial:
+            shapes["inertial"] = self.inertial.shape
+        return Shapes(**shapes) if len(shapes) > 1 else next(iter(shapes.values()))
 
     @cached_property
     def hash(self) -> str:
@@ -150,13 +170,20 @@ class Bundle:
     def to_dict(self) -> dict[str, Any]:
         """Everything but the weights, as JSON-able values, with the file's hash."""
         fields = {name: value for name, value in vars(self).items() if name in self.__dataclass_fields__ and name != "state"}
-        return {**fields, "classes": list(self.classes), "input": asdict(self.input), "hash": self.hash}
+        return {**fields, "classes": list(self.classes), **_inputs(self), "hash": self.hash}
 
     def describe(self) -> str:
         """A few lines for people: what it recognises, what it takes, how it was measured."""
+        takes = []
+        if self.channels:
+            takes = [f"{self.dims}-D skeletons ({self.input.layout}, {self.unit}), {self.window_seconds:.1f} s at {self.fps:g} fps"]
+        if self.depth:
+            takes.append(f"depth images ({self.depth.shape})")
+        if self.inertial:
+            takes.append(f"signals of a worn sensor ({self.inertial.shape})")
         lines = [
             f"{self.name} ({self.hash[:16]}): {self.model}, {len(self.classes)} classes",
-            f"  takes    {self.dims}-D skeletons ({self.input.layout}, {self.unit}), {self.window_seconds:.1f} s at {self.fps:g} fps",
+            f"  takes    {' and '.join(takes)}",
             f"  classes  {', '.join(self.classes)}",
         ]
         if self.result:
@@ -220,8 +247,8 @@ def _serialise(bundle: Bundle) -> tuple[bytes, str]:
     for key, value in state.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise BundleError(f"bundle {bundle.name!r}: its weights are not finite numbers (in {key})")
-    about = {f.name: getattr(bundle, f.name) for f in fields(bundle) if f.name not in ("state", "input")}
-    about = {"sha256": _NO_DIGEST, "format": _FORMAT, **about, "input": asdict(bundle.input)}
+    about = {f.name: getattr(bundle, f.name) for f in fields(bundle) if f.name not in ("state", *_INPUTS)}
+    about = {"sha256": _NO_DIGEST, "format": _FORMAT, **about, **_inputs(bundle)}
     try:
         text = json.dumps(about, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -255,8 +282,11 @@ def _parse(data: bytes) -> Bundle:
     _expect(about.pop("format", None) == _FORMAT, "written in a form that this version of Kinema does not know")
     del about["sha256"]
     known = {f.name for f in fields(Bundle)} - {"state"}
+    # Bundles of skeletons alone were written before there were other modalities.
+    about = {"depth": None, "inertial": None, **about}
     _expect(about.keys() == known, f"the bundle's metadata lacks or adds {', '.join(sorted(about.keys() ^ known))}")
-    bundle = Bundle(state=state, **{**about, "input": _pose_input(about["input"])})
+    inputs = {name: None if about[name] is None else _settings(kind, about[name], name) for name, kind in _INPUTS.items()}
+    bundle = Bundle(state=state, **{**about, **inputs})
     bundle.__dict__["hash"] = digest.decode()
     return bundle
 
@@ -270,32 +300,42 @@ def _digest_at(data: bytes, end: int) -> int:
     return at + len(start)
 
 
-def _pose_input(values: Any) -> PoseInput:
-    """`PoseInput` from JSON, every value checked; `BundleError` otherwise."""
-    _expect(isinstance(values, dict), "the bundle's input is not a mapping")
-    hints, checked = get_type_hints(PoseInput), {}
+def _inputs(bundle: Bundle) -> dict[str, Any]:
+    return {name: None if getattr(bundle, name) is None else asdict(getattr(bundle, name)) for name in _INPUTS}
+
+
+def _settings(kind: type, values: Any, name: str) -> Any:
+    """The settings of one modality from JSON, every value checked against its field's type; `BundleError` otherwise."""
+    _expect(isinstance(values, dict), f"the bundle's {name} is not a mapping")
+    hints, checked = get_type_hints(kind), {}
     for key, value in values.items():
-        _expect(key in hints, f"the bundle's input has {unknown('setting', str(key), hints)}")
-        if key in _INTEGERS:
-            low, high = _INTEGERS[key]
-            good = _is_int(value) and low <= value <= high
-        elif key == "layout":
-            good = isinstance(value, str)
-        elif key == "phases":
-            good = isinstance(value, list) and all(_is_int(phase) and phase >= 0 for phase in value)
-        elif key == "streams":
-            good = isinstance(value, list) and bool(value) and all(stream in STREAMS for stream in value)
-        elif hints[key] is bool:
-            good = isinstance(value, bool)
-        else:
-            good = value in get_args(hints[key])
-        _expect(good, f"the bundle's input has {key} = {value!r}, which is not possible")
-        checked[key] = tuple(value) if isinstance(value, list) else value
+        _expect(key in hints, f"the bundle's {name} has {unknown('setting', str(key), hints)}")
+        several = get_origin(hints[key]) is tuple
+        entries = value if several and isinstance(value, list) else [value]
+        good = isinstance(value, list) == several and all(
+            _fits(get_args(hints[key])[0] if several else hints[key], key, e) for e in entries
+        )
+        _expect(good, f"the bundle's {name} has {key} = {value!r}, which is not possible")
+        checked[key] = tuple(value) if several else value
     try:
-        get_layout(checked.get("layout", PoseInput.layout))
+        made = kind(**checked)
+        if isinstance(made, PoseInput):
+            get_layout(made.layout)
+            _expect(bool(made.streams), "the bundle's input has streams = [], which is not possible")
     except KinemaError as error:
         raise BundleError(str(error)) from error
-    return PoseInput(**checked)
+    return made
+
+
+def _fits(hint: Any, key: str, value: Any) -> bool:
+    if hint is int:
+        low, high = _INTEGERS.get(key, (0, 100_000))
+        return _is_int(value) and low <= value <= high
+    if hint is float:
+        return _is_number(value)
+    if hint in (bool, str):
+        return isinstance(value, hint)
+    return value in get_args(hint)
 
 
 def _brief(result: dict[str, Any]) -> list[tuple[str, str]]:

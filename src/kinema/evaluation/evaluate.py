@@ -18,7 +18,8 @@ from kinema.errors import DataError, ProtocolError, unknown
 from kinema.evaluation.metrics import evaluate_scores
 from kinema.evaluation.scores import Scores
 from kinema.recognition.recognizer import Recognizer
-from kinema.transforms.samples import PoseSamples
+from kinema.transforms.batches import Samples
+from kinema.transforms.joined import samples_of
 
 Part = Literal["test", "val", "train"]
 
@@ -60,9 +61,10 @@ def evaluate(
     clips = dataset.select(ids[part])
     labels = _labels_of_bundle(clips, dataset, bundle)
     recognizer = Recognizer(bundle, device, batch_size)
-    for clip in clips:
-        recognizer.check(clip.pose)
-    samples = PoseSamples.from_clips(clips, bundle.input, on_error)
+    if "pose" in bundle.modalities:
+        for clip in clips:
+            recognizer.check(clip.pose)
+    samples = samples_of(clips, bundle.modalities, bundle, on_error)
     probabilities = sample_probabilities(recognizer.model, samples, bundle.views, batch_size, recognizer.device, progress)
     truth = np.array([labels[samples.clip_ids[i]] for i in samples.clip_of.tolist()])
     scores = Scores.from_samples(probabilities, samples, bundle.classes, truth)
@@ -92,7 +94,7 @@ def evaluate(
 
 def sample_probabilities(
     model: nn.Module,
-    samples: PoseSamples,
+    samples: Samples,
     views: int = 1,
     batch_size: int = 64,
     device: torch.device | str = "cpu",
@@ -112,7 +114,7 @@ def sample_probabilities(
     with torch.inference_mode():
         for indices in batches:
             looks = [samples.batch(indices, view=view, views=views, device=device) for view in range(views)]
-            rows.append(sum(model(look.x, look.mask).double().softmax(-1) for look in looks).cpu().numpy() / views)
+            rows.append(sum(model(**look.inputs).double().softmax(-1) for look in looks).cpu().numpy() / views)
     probabilities = np.concatenate(rows)
     bad = np.flatnonzero(~np.isfinite(probabilities).all(1))
     if len(bad):

@@ -16,7 +16,7 @@ from kinema.errors import DataError
 from kinema.evaluation.metrics import clip_scores, evaluate_scores
 
 if TYPE_CHECKING:
-    from kinema.transforms.samples import PoseSamples
+    from kinema.transforms.batches import Samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ class Scores:
     def from_samples(
         cls,
         probabilities: np.ndarray,
-        samples: PoseSamples,
+        samples: Samples,
         classes: Sequence[str],
         labels: np.ndarray | None = None,
         by_phase: bool = False,
@@ -86,7 +86,7 @@ class Scores:
             clip,
             tuple(samples.clip_ids[i] for i in clips),
             tuple(classes),
-            "windows" if samples.input.window else "clips",
+            samples.unit,
         )
 
     def by_clip(self) -> Scores:

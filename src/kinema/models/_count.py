@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from kinema.models.registry import PoseShape
+from kinema.models.registry import Shape
 
 
 def _lstm_layer(steps, into_gates, from_hidden, *_, **__) -> int:
@@ -19,17 +19,17 @@ def _lstm_layer(steps, into_gates, from_hidden, *_, **__) -> int:
 _ALSO = {torch.ops.aten.mkldnn_rnn_layer: _lstm_layer}
 
 
-def count(model: nn.Module, shape: PoseShape) -> tuple[int, int]:
+def count(model: nn.Module, shape: Shape) -> tuple[int, int]:
     """(parameters, multiply-adds of one clip's forward pass): convolutions, matrix products, attention and recurrent layers;
     activations, norms and pooling are not counted, as is usual. The model is left in the mode it was in."""
     parameters = list(model.parameters())
     device = parameters[0].device if parameters else None
-    x = torch.zeros(1, shape.persons, shape.frames, len(shape.layout), shape.channels, device=device)
+    inputs = {name: value.to(device).zero_() for name, value in shape.example().items()}
     training = model.training
     model.eval()
     try:
         with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_ALSO) as counter:
-            model(x)
+            model(**inputs)
     finally:
         model.train(training)
     return sum(parameter.numel() for parameter in parameters), counter.get_total_flops() // 2

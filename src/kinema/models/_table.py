@@ -7,7 +7,7 @@ from typing import Any
 
 from kinema.errors import RecipeError, unknown
 from kinema.models._count import count
-from kinema.models.registry import PoseShape, model_infos
+from kinema.models.registry import model_infos
 
 _CLASSES = 60
 
@@ -37,7 +37,7 @@ def model_rows(pattern: str = "*") -> list[dict[str, Any]]:
                 "name": info.name,
                 "summary": info.summary,
                 "paper": info.paper,
-                "inputs": f"{info.inputs}, {_sizes(info.example)}" if info.example is not None else info.inputs,
+                "inputs": f"{info.inputs}, {info.example}" if info.example is not None else info.inputs,
                 "parameters": parameters,
                 "multiply_adds": multiply_adds,
             }
@@ -56,8 +56,3 @@ def models_text(rows: list[dict[str, Any]]) -> str:
         lines.append(f"{row['name']:{width}}  {'; '.join([*figures, row['inputs']])}")
         lines += [f"{'':{width}}  {row['summary']}", f"{'':{width}}  {row['paper']}", ""]
     return "\n".join(lines[:-1])
-
-
-def _sizes(shape: PoseShape) -> str:
-    joints = f"{len(shape.layout)} joints ({shape.layout.name})"
-    return f"{shape.persons} person{'s' * (shape.persons > 1)} x {shape.frames} frames x {joints} x {shape.channels}"

@@ -11,21 +11,30 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from kinema.errors import RecipeError, unknown
-from kinema.layout import Layout
+from kinema.shape import DepthShape, InertialShape, PoseShape, Shape, Shapes
 
-
-@dataclass(frozen=True)
-class PoseShape:
-    """What a pose model is given: (B, persons, frames, len(layout), channels)."""
-
-    persons: int
-    frames: int
-    layout: Layout
-    channels: int
+__all__ = [
+    "DepthShape",
+    "InertialShape",
+    "ModelInfo",
+    "PoseModel",
+    "PoseShape",
+    "Shape",
+    "Shapes",
+    "create_model",
+    "model_config",
+    "model_info",
+    "model_infos",
+    "register",
+]
 
 
 class PoseModel(Protocol):
-    """What every pose model offers. `x`: (B, M, T, V, C) float; `mask`: (B, M, T, V) bool, False where nothing was observed, or None."""
+    """What every pose model offers. `x`: (B, M, T, V, C) float; `mask`: (B, M, T, V) bool, False where nothing was observed, or None.
+
+    Models of other modalities offer the same, their inputs by name: `depth` (`DepthShape`), `inertial` (`InertialShape`); one of
+    several modalities takes all of theirs, as in forward(x, mask=None, depth=None).
+    """
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, classes) logits; the same as `forward_head(forward_features(x, mask))`."""
@@ -44,15 +53,23 @@ class PoseModel(Protocol):
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """`build(config, shape, num_classes)` makes the module; `defaults` is an instance of the model's frozen config dataclass."""
+    """`build(config, shape, num_classes)` makes the module; `defaults` is an instance of the model's frozen config dataclass.
+
+    `inputs`: the modalities that it takes, joined by "+", in the order pose, depth, inertial; `example`: a shape of that kind
+    (`Shapes` for several modalities).
+    """
 
     name: str
     summary: str
     paper: str
-    build: Callable[[Any, PoseShape, int], nn.Module]
+    build: Callable[[Any, Any, int], nn.Module]
     defaults: Any
     inputs: str = "pose"
-    example: PoseShape | None = None
+    example: Shape | None = None
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return tuple(self.inputs.split("+"))
 
 
 _MODELS: dict[str, ModelInfo] = {}
@@ -91,6 +108,6 @@ def model_config(name: str, **config: Any) -> Any:
     return replace(defaults, **{key: tuple(value) if isinstance(value, list) else value for key, value in config.items()})
 
 
-def create_model(name: str, num_classes: int, shape: PoseShape, **config: Any) -> nn.Module:
+def create_model(name: str, num_classes: int, shape: Shape, **config: Any) -> nn.Module:
     """A model by name, with fresh weights. `config` overrides fields of the model's config dataclass."""
     return model_info(name).build(model_config(name, **config), shape, num_classes)

@@ -20,8 +20,8 @@ from kinema.models.registry import ModelInfo, PoseShape, register
 from kinema.transforms.handcrafted import FEATURES, JOINTS, features, positions, posture
 
 if TYPE_CHECKING:
+    from kinema.transforms.batches import Samples
     from kinema.transforms.config import PoseAugment
-    from kinema.transforms.samples import PoseSamples
 
 _ROWS = 1024  # samples whose kernel against all support vectors is held at once
 
@@ -145,7 +145,7 @@ class HandcraftedSvm(nn.Module):
         return votes + margins / (3 * (margins.abs() + 1))
 
     def fit_samples(
-        self, train: PoseSamples, others: PoseSamples | None = None, augment: PoseAugment | None = None, repeats: int = 1, seed: int = 0
+        self, train: Samples, others: Samples | None = None, augment: PoseAugment | None = None, repeats: int = 1, seed: int = 0
     ) -> None:
         """Fit the machine to all of `train` at once: `repeats` draws of each sample, changed as `augment` says.
 
@@ -164,7 +164,7 @@ class HandcraftedSvm(nn.Module):
         self._set(middle=middle, range=span, **self._machine(values / span, train.labels[used].numpy(), train.clip_of[used].numpy()))
 
     def _columns_of(
-        self, samples: PoseSamples, indices: Tensor, augment: PoseAugment | None = None, generator: torch.Generator | None = None
+        self, samples: Samples, indices: Tensor, augment: PoseAugment | None = None, generator: torch.Generator | None = None
     ) -> np.ndarray:
         batches = (samples.batch(part, augment=augment, generator=generator) for part in indices.split(_ROWS))
         return torch.cat([self.columns(batch.x, batch.mask) for batch in batches]).numpy()
@@ -216,7 +216,6 @@ register(
         paper="RoboComp HumanActivityRecognition, 2019",
         build=HandcraftedSvm,
         defaults=SvmConfig(),
-        inputs="handcrafted",
         example=PoseShape(1, 4, get_layout("cad60"), 3),
     )
 )

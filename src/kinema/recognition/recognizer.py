@@ -19,7 +19,7 @@ from kinema.recognition.prediction import Prediction, WindowPrediction
 from kinema.recognition.resample import at_rate
 from kinema.recognition.skeleton import flaw_in_size
 from kinema.transforms.config import PoseInput
-from kinema.transforms.samples import PoseSamples
+from kinema.transforms.joined import samples_of
 
 # A rate that differs by less than this share is taken for the same.
 _SAME_RATE = 0.05
@@ -130,11 +130,8 @@ class Recognizer:
         return answers
 
     def _predict(self, recordings: Sequence[_Recording], settings: PoseInput) -> list[Prediction]:
-        poses = [clip.pose for clip, _ in recordings]
-        prepared = [
-            Clip(clip.id, {"pose": self._prepare(clip, pose, settings)}, source=clip.source)
-            for (clip, _), pose in zip(recordings, poses, strict=True)
-        ]
+        poses = [clip.pose if clip.has("pose") else None for clip, _ in recordings]
+        prepared = [self._prepared(clip, pose, settings) for (clip, _), pose in zip(recordings, poses, strict=True)]
         answers = []
         for (clip, label), pose, windows in zip(recordings, poses, self._windows(prepared, settings), strict=True):
             probabilities = np.mean([window.probabilities for window in windows], 0)
@@ -150,6 +147,16 @@ class Recognizer:
         except KinemaError as error:
             nothing = Prediction.nothing(clip.id, self.bundle.classes, str(error))
             return replace(nothing, truth=self._truth(label), source=clip.source)
+
+    def _prepared(self, clip: Clip, pose: PoseSequence | None, settings: PoseInput) -> Clip:
+        """A clip of what the bundle takes, and nothing else."""
+        wants = self.bundle.modalities
+        lacking = [name for name in wants if not clip.has(name)]
+        if lacking:
+            has = " and ".join(clip.modalities) or "nothing"
+            raise BundleError(f"clip {clip.id!r}: bundle {self.bundle.name!r} takes {' and '.join(wants)}; this recording has {has}")
+        own = {name: self._prepare(clip, pose, settings) if name == "pose" else clip.modality(name) for name in wants}
+        return Clip(clip.id, own, source=clip.source)
 
     def check(self, pose: PoseSequence) -> None:
         """Raise `BundleError` with the reason where this bundle cannot take such skeletons."""
@@ -171,6 +178,10 @@ class Recognizer:
     def _settings(self, window: float | None, stride: float | None) -> PoseInput:
         """The bundle's preparation, with the caller's windows in place of its own."""
         settings = self.bundle.input
+        if (window is not None or stride is not None) and self.bundle.modalities != ("pose",):
+            raise KinemaError(
+                f"bundle {self.bundle.name!r} takes {' and '.join(self.bundle.modalities)}; windows are cut from skeletons alone"
+            )
         for name, value in (("window", window), ("stride", stride)):
             if value is not None and not 0 < value < 1e5:
                 raise KinemaError(f"{name} is {value}; a positive number of seconds is expected")
@@ -215,14 +226,14 @@ class Recognizer:
 
     def _windows(self, clips: Sequence[Clip], settings: PoseInput) -> list[list[WindowPrediction]]:
         """The windows of each clip with their probabilities: the mean over the window's samples and views."""
-        samples = PoseSamples.from_clips(clips, settings)
+        samples = samples_of(clips, self.bundle.modalities, replace(self.bundle, input=settings))
         rows = np.zeros((len(samples), len(self.bundle.classes)))
         views = self.bundle.views
         with torch.inference_mode():
             for indices in torch.arange(len(samples)).split(self.batch_size):
                 for view in range(views):
                     batch = samples.batch(indices, view=view, views=views, device=self.device)
-                    rows[indices.numpy()] += self.model(batch.x, batch.mask).double().softmax(-1).cpu().numpy() / views
+                    rows[indices.numpy()] += self.model(**batch.inputs).double().softmax(-1).cpu().numpy() / views
         parts: dict[tuple[int, int, int], list[np.ndarray]] = {}
         for *key, row in zip(samples.clip_of.tolist(), samples.starts.tolist(), samples.lengths.tolist(), rows, strict=True):
             parts.setdefault(tuple(key), []).append(row)
@@ -233,11 +244,7 @@ class Recognizer:
                 raise DataError(
                     f"clip {clips[index].id!r}: the model's answer is not a number; are the coordinates in the unit that is claimed?"
                 )
-            pose = clips[index].pose
-            seconds = np.arange(pose.frames + 1) / pose.fps
-            if pose.times is not None:
-                seconds[:-1] = pose.times - pose.times[0]
-                seconds[-1] = seconds[-2] + 1 / pose.fps
+            seconds = _seconds(clips[index])
             windows[index].append(WindowPrediction(float(seconds[start]), float(seconds[start + length]), probabilities))
         return windows
 
@@ -251,6 +258,20 @@ class Recognizer:
 def load(bundle: Bundle | str | Path, device: str = "cpu") -> Recognizer:
     """A recognizer from the name or path of a bundle."""
     return Recognizer(bundle, device)
+
+
+def _seconds(clip: Clip) -> np.ndarray:
+    """When each frame begins, and the last one ends, from the beginning of the clip."""
+    if clip.has("inertial") and len(clip.modalities) == 1:
+        signals = clip.inertial
+        return np.arange(len(signals.signals) + 1) / signals.rate
+    frames = clip.pose if clip.has("pose") else clip.depth
+    count = frames.frames if isinstance(frames, PoseSequence) else len(frames.frames)
+    seconds = np.arange(count + 1) / frames.fps
+    if frames.times is not None:
+        seconds[:-1] = frames.times - frames.times[0]
+        seconds[-1] = seconds[-2] + 1 / frames.fps
+    return seconds
 
 
 def _extent(pose: PoseSequence) -> float:

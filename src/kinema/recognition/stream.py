@@ -69,6 +69,8 @@ class ActivityRecognizer:
     ):
         self.recognizer = bundle if isinstance(bundle, Recognizer) else Recognizer(bundle, device)
         self.bundle = self.recognizer.bundle
+        if self.bundle.modalities != ("pose",):
+            raise BundleError(f"bundle {self.bundle.name!r} takes {' and '.join(self.bundle.modalities)}; a stream has skeletons alone")
         self.window = self.bundle.window_seconds if window is None else window
         for name, value in (("window", self.window), ("max_gap", max_gap)):
             if not 0 < value <= _LONGEST:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kinema.clip import Clip, Unit
 from kinema.datasets.base import Dataset, Split, read_dataset
 from kinema.datasets.protocols import cut_validation
-from kinema.errors import DataError, ProtocolError
+from kinema.errors import DataError, ProtocolError, RecipeError
+from kinema.models.registry import model_info
 from kinema.training.recipe import DataConfig, Recipe
+from kinema.transforms.batches import Samples
+from kinema.transforms.joined import samples_of
 from kinema.transforms.samples import PoseSamples
 
 
@@ -41,9 +45,9 @@ class Prepared:
     """
 
     parts: Parts
-    train: PoseSamples
-    val: PoseSamples | None
-    test: PoseSamples | None
+    train: Samples
+    val: Samples | None
+    test: Samples | None
     skipped: tuple[str, ...] = ()
 
     @property
@@ -63,40 +67,60 @@ def prepare(recipe: Recipe) -> Prepared:
     parts = read_parts(recipe.data, seed=recipe.seed, validate=validate)
     samples, skipped = [], list(parts.skipped)
     for clips in (parts.train, parts.val, parts.test):
-        part = PoseSamples.from_clips(clips, recipe.input, recipe.data.on_error) if clips else None
+        part = samples_of(clips, modalities(recipe), recipe, recipe.data.on_error) if clips else None
         samples.append(part)
         skipped += [str(error) for error in part.skipped] if part else []
-    if len({part.channels for part in samples if part}) > 1:
+    if len({part.shape for part in samples if part}) > 1:
         raise DataError(f"data set {parts.source.name!r} holds both 2-D and 3-D skeletons; one kind is expected")
     samples[0] = _with_copies(samples[0], recipe)
     return Prepared(parts, *samples, skipped=tuple(skipped))
 
 
-def prepare_whole(prepared: Prepared, recipe: Recipe) -> PoseSamples:
+def prepare_whole(prepared: Prepared, recipe: Recipe) -> Samples:
     """The training and the validation part together."""
     parts = prepared.parts
-    return _with_copies(PoseSamples.from_clips(parts.train + parts.val, recipe.input, recipe.data.on_error), recipe)
+    return _with_copies(samples_of(parts.train + parts.val, modalities(recipe), recipe, recipe.data.on_error), recipe)
 
 
-def _with_copies(train: PoseSamples, recipe: Recipe) -> PoseSamples:
-    return train.with_mirrored(recipe.augment.mirror_swaps) if recipe.augment.mirror_copies else train
+def modalities(recipe: Recipe) -> tuple[str, ...]:
+    """What the recipe's model takes: some of pose, depth, inertial."""
+    return model_info(recipe.model.name).modalities
 
 
-def window_count(samples: PoseSamples) -> int:
+def augmentation(recipe: Recipe) -> Any:
+    """The random changes of training samples, as the samples of the recipe's model take them: by modality where it takes several."""
+    every = {"pose": recipe.augment, "depth": recipe.depth_augment, "inertial": recipe.inertial_augment}
+    taken = {name: every[name] for name in modalities(recipe)}
+    return taken if len(taken) > 1 else next(iter(taken.values()))
+
+
+def _with_copies(train: Samples, recipe: Recipe) -> Samples:
+    if not recipe.augment.mirror_copies:
+        return train
+    if not isinstance(train, PoseSamples):
+        raise RecipeError(f"augment.mirror_copies copies skeletons; model {recipe.model.name!r} takes {' and '.join(modalities(recipe))}")
+    return train.with_mirrored(recipe.augment.mirror_swaps)
+
+
+def window_count(samples: Samples) -> int:
     """Windows that the samples are cut from (clips, where these are not cut); the phases of one window count once."""
     return len(set(zip(samples.clip_of.tolist(), samples.starts.tolist(), strict=True)))
 
 
 @dataclass(frozen=True)
 class Recording:
-    """How the training clips were recorded: frames per second, seconds of a sample (medians), and the unit of the prepared points."""
+    """How the training clips were recorded: frames per second, seconds of a sample (medians), and the unit of the prepared points;
+    those of a bundle that says nothing, where there are no skeletons."""
 
     fps: float
     seconds: float
     unit: Unit
 
 
-def recording(parts: Parts, samples: PoseSamples) -> Recording:
+def recording(parts: Parts, samples: Samples, of: Sequence[str] = ("pose",)) -> Recording:
+    """`of`: the modalities that the samples are made of."""
+    if "pose" not in of:
+        return Recording(fps=30.0, seconds=0.0, unit="m")  # nothing counts in frames there
     clips = {clip.id: clip for clip in parts.train + parts.val}
     poses = [clips[clip_id].pose for clip_id in samples.clip_ids]
     fps = np.array([pose.fps for pose in poses])

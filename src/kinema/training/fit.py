@@ -1,8 +1,8 @@
 """From a recipe to a measured bundle: one run and its folder.
 
 The folder holds recipe.yaml, log.csv, tensorboard/, last.ckpt (the whole state after the last complete epoch) and, at the end,
-bundle.safetensors, scores.npz (probabilities of the test part; samples.npz before the phases of each window were averaged) and
-result.json.
+bundle.safetensors, scores.npz (probabilities of the test part; samples.npz before the phases of each window were averaged;
+val_scores.npz of the validation part, by weights that never trained on it) and result.json.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from kinema.errors import KinemaError, RecipeError, unknown
 from kinema.evaluation.evaluate import clean_metrics
 from kinema.evaluation.results import environment, read_results
 from kinema.evaluation.scores import Scores
-from kinema.models.registry import PoseShape, create_model, model_config
+from kinema.models.registry import create_model, model_config
 from kinema.training import typed
 from kinema.training.checkpoint import load_checkpoint, save_checkpoint
 from kinema.training.closed_form import fit_at_once, is_fitted_at_once
-from kinema.training.data import Prepared, prepare, prepare_whole, recording, window_count
+from kinema.training.data import Prepared, modalities, prepare, prepare_whole, recording, window_count
 from kinema.training.load import check_recipe, dump_recipe, load_recipe
 from kinema.training.loop import History, Stage, probabilities
 from kinema.training.monitor import Monitor
 from kinema.training.recipe import EngineConfig, Recipe
 from kinema.training.transfer import Account, initialise
-from kinema.transforms.samples import PoseSamples
+from kinema.transforms.batches import Samples
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 CHECKPOINT, BUNDLE, RESULT, RECIPE = "last.ckpt", "bundle.safetensors", "result.json", "recipe.yaml"
-SCORES, SAMPLES = "scores.npz", "samples.npz"
+SCORES, SAMPLES, VALIDATION = "scores.npz", "samples.npz", "val_scores.npz"
 SELECTED = {
     "validation": "best epoch on validation",
     "refit": "best epoch on validation, then trained anew on the whole training part",
@@ -177,11 +177,10 @@ def reproducible(recipe: Recipe, fabric: Fabric) -> Iterator[None]:
             torch.set_num_threads(threads)
 
 
-def make_model(recipe: Recipe, samples: PoseSamples, classes: int) -> tuple[nn.Module, Account]:
+def make_model(recipe: Recipe, samples: Samples, classes: int) -> tuple[nn.Module, Account]:
     """The recipe's network for these samples, initialised; the seed decides its random weights."""
-    shape = PoseShape(recipe.input.persons, recipe.input.frames, samples.layout, samples.channels)
     torch.manual_seed(recipe.seed)
-    model = create_model(recipe.model.name, classes, shape, **recipe.model.config)
+    model = create_model(recipe.model.name, classes, samples.shape, **recipe.model.config)
     return model, initialise(model, recipe.init)
 
 
@@ -234,6 +233,8 @@ def _fit(recipe: Recipe, out: Path, fabric: Fabric, checkpoint: dict[str, Any] |
     result, scores = _result(recipe, prepared, history, p, account)
     if fabric.is_global_zero:
         _write_run(out, recipe, prepared, model, scores, p, result)
+        if "val_p" in history[0].best:
+            Scores.from_samples(history[0].best["val_p"].numpy(), prepared.val, prepared.classes).save(out / VALIDATION)
     fabric.barrier()
     return RunResult(out, result)
 
@@ -263,7 +264,11 @@ def _train(
 
     if not finished:
         val = prepared.test if selection == "paper" else prepared.val
-        finished.append(train(Stage(recipe, fabric, model, prepared.train, val, count), "train"))
+        stage = Stage(recipe, fabric, model, prepared.train, val, count)
+        finished.append(train(stage, "train"))
+        if prepared.val is not None:
+            stage.weights.load_state_dict(finished[0].best["state"])
+            finished[0].best["val_p"] = probabilities(stage.weights, prepared.val, fabric, recipe.fit.batch_size, recipe.fit.views)
         if selection != "refit":
             return finished
     found = finished[0]
@@ -350,7 +355,8 @@ def _write_run(
     p: np.ndarray | None,
     result: dict[str, Any],
 ) -> None:
-    about = recording(prepared.parts, prepared.train)
+    of = modalities(recipe)
+    about = recording(prepared.parts, prepared.train, of)
     quoted = result.get("quoted")
     long = ("train_ids", "val_ids", "test_ids", "confusion", "per_class", "skipped", "init", "clips", "samples", "clean")
     kept = bundles.Bundle(
@@ -359,7 +365,9 @@ def _write_run(
         config={**recipe.model.config, **getattr(model, "fitted_config", {})},
         classes=prepared.classes,
         input=recipe.input,
-        channels=prepared.train.channels,
+        channels=getattr(prepared.train.shape, "pose", prepared.train.shape).channels if "pose" in of else 0,
+        depth=recipe.depth if "depth" in of else None,
+        inertial=recipe.inertial if "inertial" in of else None,
         state=model.state_dict(),
         recipe=typed.plain(replace(recipe, data=replace(recipe.data, root=None))),
         result={key: value for key, value in result.items() if key not in long},

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from kinema.errors import KinemaError
+from kinema.training.data import augmentation
 from kinema.training.optimizers import Loss, MovingAverage, Schedule, make_optimizer
 from kinema.training.recipe import Recipe
 from kinema.training.transfer import training_mode
-from kinema.transforms.pose import mixup
-from kinema.transforms.samples import PoseSamples
+from kinema.transforms.batches import Samples, mixup
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -81,14 +81,15 @@ class Stage:
         recipe: Recipe,
         fabric: Fabric,
         model: nn.Module,
-        train: PoseSamples,
-        val: PoseSamples | None,
+        train: Samples,
+        val: Samples | None,
         classes: int,
         epochs: int | None = None,
         replay: list[float] | None = None,
     ):
         self.recipe, self.fit, self.fabric = recipe, recipe.fit, fabric
         self.train_samples, self.val_samples = train, val
+        self.augment = augmentation(recipe)
         self.epochs = epochs or recipe.fit.epochs
         self.schedule = Schedule(recipe.fit, replay)
         self.loss = Loss(recipe.fit, torch.bincount(train.labels, minlength=classes)).to(fabric.device)
@@ -143,11 +144,11 @@ class Stage:
 
     def _step(self, part: Tensor, scale: float, generator: torch.Generator) -> Tensor:
         """One step of the optimiser; (2,) sums over the samples: loss, and how many were right."""
-        batch = self.train_samples.batch(part, augment=self.recipe.augment, generator=generator, device=self.fabric.device)
-        x, mask, targets = batch.x, batch.mask, self.loss.targets(batch.labels)
+        batch = self.train_samples.batch(part, augment=self.augment, generator=generator, device=self.fabric.device)
+        targets = self.loss.targets(batch.labels)
         if self.recipe.augment.mixup:
-            x, mask, targets = mixup(x, mask, targets, self.recipe.augment.mixup, generator)
-        logits = self.model(x, mask)
+            batch, targets = mixup(batch, targets, self.recipe.augment.mixup, generator)
+        logits = self.model(**batch.inputs)
         losses = self.loss(logits, targets)
         self.fabric.backward(losses.sum() * scale)
         if self.fit.clip:
@@ -204,7 +205,7 @@ class Stage:
 
 
 @torch.no_grad()
-def probabilities(model: nn.Module, samples: PoseSamples, fabric: Fabric, batch_size: int, views: int = 1) -> Tensor:
+def probabilities(model: nn.Module, samples: Samples, fabric: Fabric, batch_size: int, views: int = 1) -> Tensor:
     """(N, K) float64 class probabilities on the CPU, the mean over test-time views. The devices share the work."""
     was_training = model.training
     model.eval()
@@ -220,7 +221,7 @@ def probabilities(model: nn.Module, samples: PoseSamples, fabric: Fabric, batch_
         for view in range(views):
             batch = samples.batch(part, view=view, views=views, device=fabric.device)
             with fabric.autocast():
-                logits = model(batch.x, batch.mask)
+                logits = model(**batch.inputs)
             total = total + logits.float().cpu().double().softmax(1)
         parts.append(total / views)
     model.train(was_training)
@@ -232,7 +233,7 @@ def probabilities(model: nn.Module, samples: PoseSamples, fabric: Fabric, batch_
     return fabric.all_reduce(result.to(fabric.device), reduce_op="sum").cpu()
 
 
-def by_clip(p: Tensor, samples: PoseSamples) -> tuple[Tensor, Tensor]:
+def by_clip(p: Tensor, samples: Samples) -> tuple[Tensor, Tensor]:
     """(C, K) mean probabilities and (C,) labels of the clips that the samples are cut from."""
     clips = len(samples.clip_ids)
     sums = torch.zeros(clips, p.shape[1], dtype=p.dtype).index_add_(0, samples.clip_of, p)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,13 +17,14 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from kinema.errors import DataError, RecipeError
 from kinema.training.closed_form import is_fitted_at_once
-from kinema.training.data import read_parts
+from kinema.training.data import modalities, read_parts
 from kinema.training.fit import make_fabric, make_model, reproducible
 from kinema.training.load import check_recipe
 from kinema.training.loop import Stage, derived_seed
 from kinema.training.recipe import Recipe
+from kinema.transforms.batches import Batch, Samples
 from kinema.transforms.config import PoseAugment
-from kinema.transforms.samples import PoseBatch, PoseSamples
+from kinema.transforms.joined import samples_of
 
 OFF = "augmentation, mixup, dropout, label smoothing, weight decay, class weights, balancing, moving average, warm-up, schedule"
 _BARS = "▁▂▃▄▅▆▇█"
@@ -73,7 +75,7 @@ def overfit(recipe: Recipe, samples: int = 100, epochs: int = 200) -> Verdict:
     if samples < 2 or epochs < 1:
         raise DataError(f"{samples} samples and {epochs} epochs; at least 2 samples and 1 epoch are expected")
     parts = read_parts(recipe.data, seed=recipe.seed, validate=False)
-    everything = PoseSamples.from_clips(parts.train, recipe.input, recipe.data.on_error)
+    everything = samples_of(parts.train, modalities(recipe), recipe, recipe.data.on_error)
     chosen = _Chosen(everything, balanced_choice(everything.labels, samples, derived_seed(recipe.seed, len(everything))))
     recipe = replace(
         recipe,
@@ -136,9 +138,9 @@ def sparkline(values: tuple[float, ...], low: float, high: float, width: int = 4
 
 
 class _Chosen:
-    """Some samples of `PoseSamples`, each counted as a clip of its own."""
+    """Some of all samples, each counted as a clip of its own."""
 
-    def __init__(self, samples: PoseSamples, indices: Tensor):
+    def __init__(self, samples: Samples, indices: Tensor):
         self.samples, self.indices = samples, indices
         self.labels = samples.labels[indices]
         self.clip_of = torch.arange(len(indices))
@@ -147,18 +149,18 @@ class _Chosen:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def batch(self, indices: Tensor, *, augment: PoseAugment | None = None, **how) -> PoseBatch:
+    def batch(self, indices: Tensor, *, augment: Any = None, **how) -> Batch:
         # Even an augmentation that changes nothing samples at random ("segments"); here every look is the same.
         return self.samples.batch(self.indices[indices], **{**how, "generator": None})
 
 
 def _hints(chosen: _Chosen, accuracy: tuple[float, ...], training: tuple[float, ...], rows: list[dict[str, float]]) -> list[str]:
     hints = []
-    x = chosen.batch(torch.arange(len(chosen))).x
+    inputs = [value for value in chosen.batch(torch.arange(len(chosen))).inputs.values() if value is not None]
     seen: dict[bytes, int] = {}
     contradictions = 0
-    for points, label in zip(x, chosen.labels.tolist(), strict=True):
-        digest = hashlib.sha256(points.numpy().tobytes()).digest()
+    for *values, label in zip(*inputs, chosen.labels.tolist(), strict=True):
+        digest = hashlib.sha256(b"".join(value.contiguous().numpy().tobytes() for value in values)).digest()
         contradictions += seen.setdefault(digest, label) != label
     if contradictions:
         hints.append(f"{contradictions} samples are the same as another one of a different class: no model can tell them apart")

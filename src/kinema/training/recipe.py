@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from kinema.transforms.config import PoseAugment, PoseInput
+from kinema.transforms.depth_config import DepthAugment, DepthInput
+from kinema.transforms.inertial_config import InertialAugment, InertialInput
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,8 @@ class EngineConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that makes a result.
+    """Everything that makes a result. Of the sections on input and augmentation those count that the model takes: `input` and `augment`
+    are about skeletons (`augment.mixup` mixes whatever there is), the others about depth images and worn sensors.
 
     Args:
         title: one line of what this is.
@@ -156,6 +159,10 @@ class Recipe:
     data: DataConfig = field(default_factory=DataConfig)
     input: PoseInput = field(default_factory=PoseInput)
     augment: PoseAugment = field(default_factory=PoseAugment)
+    depth: DepthInput = field(default_factory=DepthInput)
+    depth_augment: DepthAugment = field(default_factory=DepthAugment)
+    inertial: InertialInput = field(default_factory=InertialInput)
+    inertial_augment: InertialAugment = field(default_factory=InertialAugment)
     model: ModelConfig = field(default_factory=ModelConfig)
     init: InitConfig = field(default_factory=InitConfig)
     fit: FitConfig = field(default_factory=FitConfig)

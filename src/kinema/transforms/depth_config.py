@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from kinema.shape import DepthShape
+
 DepthForm = Literal["motion", "difference", "frame", "video"]
 DepthView = Literal["front", "side", "top"]
 DepthFeature = Literal["depth", "motion"]
@@ -41,6 +43,13 @@ class DepthInput:
     fit: Literal["square", "stretch"] = "stretch"
     scale: Literal["clip", "metric"] = "clip"
     features: tuple[DepthFeature, ...] = ("depth",)
+
+    @property
+    def shape(self) -> DepthShape:
+        """What a model is given."""
+        if self.form == "video":
+            return DepthShape(len(self.views) * len(self.features), self.size, self.size, self.frames)
+        return DepthShape(len(self.views) * (1 if self.form == "frame" else self.segments), self.size, self.size)
 
 
 @dataclass(frozen=True)

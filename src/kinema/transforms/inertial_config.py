@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-FEATURES = ("acc", "gyro", "acc_norm", "gyro_norm", "gravity", "motion", "turn", "speed")
-Feature = Literal["acc", "gyro", "acc_norm", "gyro_norm", "gravity", "motion", "turn", "speed"]
+from kinema.shape import InertialShape
+
+FEATURES = ("acc", "gyro", "acc_norm", "gyro_norm", "gravity", "motion", "turn", "world")
+Feature = Literal["acc", "gyro", "acc_norm", "gyro_norm", "gravity", "motion", "turn", "world"]
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,9 @@ class InertialInput:
         gyro_scale: turning rate, in degrees per second, that becomes 1.
         channels: what the model is given, one after the other: "acc" and "gyro" (3 channels each); "acc_norm" and "gyro_norm", their
             magnitudes (1 each), which do not depend on how the sensor was strapped on; "gravity", the acceleration smoothed over
-            `smooth` of the clip, and "motion", what is left of it (3 each); "turn", the angle turned since the clip's mean
-            orientation: the turning rate summed up over the sample's time, in units of `gyro_scale` times the clip (3);
-            "speed", "motion" summed up likewise (3).
+            `smooth` of the clip, and "motion", what is left of it (3 each); "turn", the angle turned about each axis since the start,
+            less its mean, in units of 90 degrees (3); "world", the acceleration in axes that do not turn with the sensor, gravity
+            along the third of them (3), from the turning rates summed up.
         smooth: share of the clip that "gravity" is a moving average over.
         spectrogram: give magnitudes of a short-time Fourier transform of each channel, (channels x bins, frames), rather than signals.
         window: samples of one transform (Hann), for the spectrogram.
@@ -46,6 +48,15 @@ class InertialInput:
     hop: int = 4
     bins: int = 0
     log: bool = True
+
+    @property
+    def shape(self) -> InertialShape:
+        """What a model is given."""
+        channels = sum(1 if name.endswith("_norm") else 3 for name in self.channels)
+        if not self.spectrogram:
+            return InertialShape(channels, self.samples)
+        bins = self.bins or self.window // 2 + 1
+        return InertialShape(channels * bins, (self.samples - self.window) // self.hop + 1)
 
 
 @dataclass(frozen=True)

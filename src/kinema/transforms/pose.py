@@ -251,26 +251,25 @@ def drop_frames(x: Tensor, mask: Tensor | None, probability: float, generator: t
     return _drop(x, mask, (x.shape[0], 1, x.shape[2], 1), probability, generator)
 
 
-def mixup(
-    x: Tensor, mask: Tensor | None, targets: Tensor, alpha: float, generator: torch.Generator | None = None
-) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Each clip mixed with another one of the batch, and its target likewise (Zhang et al., ICLR 2018).
-
-    `targets`: (B, K), rows that sum to 1, as they still do afterwards. The share is drawn from Beta(alpha, alpha) per clip;
-    the larger share stays with the clip itself. A joint that only one of the two observed is taken from that one, for zeros
-    are no position to mix with: it is observed where either was.
-    """
+def draw_mix(count: int, alpha: float, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+    """For mixup: (B,) shares of each sample itself, from Beta(alpha, alpha) and at least a half, and (B,) the other one of each."""
     device = generator.device if generator is not None else "cpu"
     seed = torch.randint(2**62, (), generator=generator, device=device).item()
-    share = np.random.default_rng(seed).beta(alpha, alpha, len(x))
-    share = torch.from_numpy(np.maximum(share, 1 - share)).to(x)
-    other = torch.randperm(len(x), generator=generator, device=device).to(x.device)
-    targets = share[:, None].to(targets) * targets + (1 - share[:, None]).to(targets) * targets[other]
-    own = share.view(-1, 1, 1, 1, 1)
+    share = np.random.default_rng(seed).beta(alpha, alpha, count)
+    return torch.from_numpy(np.maximum(share, 1 - share)), torch.randperm(count, generator=generator, device=device)
+
+
+def mix_points(x: Tensor, mask: Tensor | None, share: Tensor, other: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Each clip mixed with clip `other` (B,), of which it keeps `share` (B,).
+
+    A joint that only one of the two observed is taken from that one, for zeros are no position to mix with: it is observed where
+    either was.
+    """
+    own, other = share.to(x).view(-1, 1, 1, 1, 1), other.to(x.device)
     if mask is None:
-        return own * x + (1 - own) * x[other], None, targets
+        return own * x + (1 - own) * x[other], None
     weight = own * mask.unsqueeze(-1)
     weight_other = (1 - own) * mask[other].unsqueeze(-1)
     total = weight + weight_other
     mixed = (weight * x + weight_other * x[other]) / total.masked_fill(total == 0, 1)
-    return mixed, mask | mask[other], targets
+    return mixed, mask | mask[other]

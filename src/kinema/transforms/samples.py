@@ -23,21 +23,13 @@ from torch import Tensor
 from kinema.clip import Clip, PoseSequence
 from kinema.errors import DataError, LayoutError, RecipeError, unknown
 from kinema.layout import Layout, get_layout
+from kinema.shape import PoseShape
 from kinema.transforms import pose, sampling
+from kinema.transforms.batches import Batch
 from kinema.transforms.config import STREAMS, PoseAugment, PoseInput
 from kinema.transforms.streams import streams
 
 VIEW_SHARE = 0.9  # of the window, that the shifted crops of further test-time views keep
-
-
-@dataclass
-class PoseBatch:
-    """What a model is given. `x`: (B, M, T, V, C) float32, C = streams x coordinates; `mask`: (B, M, T, V) bool, True where
-    observed, None where everything was; `labels`: (B,) int64, -1 where not known."""
-
-    x: Tensor
-    mask: Tensor | None
-    labels: Tensor
 
 
 def window_starts(frames: int, window: int, stride: int) -> list[int]:
@@ -136,6 +128,15 @@ class PoseSamples:
         """C of the batches: coordinates times streams."""
         return self.dims * len(self.input.streams)
 
+    @property
+    def shape(self) -> PoseShape:
+        return PoseShape(self.input.persons, self.input.frames, self.layout, self.channels)
+
+    @property
+    def unit(self) -> str:
+        """What a sample, its phases taken together, is: a clip as a whole or a window of it."""
+        return "windows" if self.input.window else "clips"
+
     def batch(
         self,
         indices: Sequence[int] | Tensor,
@@ -145,7 +146,7 @@ class PoseSamples:
         view: int = 0,
         views: int = 1,
         device: torch.device | str | None = None,
-    ) -> PoseBatch:
+    ) -> Batch:
         """The samples `indices`, prepared. Without `augment` nothing is random.
 
         `view` of `views`, for averaging over several looks at a test sample: view 0 is the window as a whole. The others are,
@@ -163,7 +164,7 @@ class PoseSamples:
             mask = None if mask is None else mask.to(device, non_blocking=True)
         x, mask = self._prepare(x, mask, indices, augment, generator)
         x, mask = streams(x, mask, self.input.streams, self.layout.parents)
-        return PoseBatch(x.contiguous(), mask, labels)
+        return Batch({"x": x.contiguous(), "mask": mask}, labels)
 
     def _times(self, indices: Tensor, augment: PoseAugment | None, generator, view: int, views: int) -> Tensor:
         """(B, T) frames within the clip: whole for "segments" and "skip", in between for "resize"."""

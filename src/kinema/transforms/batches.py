@@ -1,0 +1,90 @@
+"""What every kind of samples offers, whatever its modality, and the batches that they give to a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from kinema.errors import DataError
+from kinema.shape import Shape
+from kinema.transforms.pose import draw_mix, mix_points
+
+
+@dataclass
+class Batch:
+    """What a model is given: `inputs` by the name of forward's argument, `labels` (B,) int64, -1 where not known.
+
+    Inputs: `x` (B, M, T, V, C) float32, C = streams x coordinates, with `mask` (B, M, T, V) bool, True where observed, None where
+    everything was; `depth` (B, C, H, W) or (B, C, T, H, W) float32; `inertial` (B, C, samples) float32.
+    """
+
+    inputs: dict[str, Tensor | None]
+    labels: Tensor
+
+    @property
+    def x(self) -> Tensor:
+        return self.inputs["x"]
+
+    @property
+    def mask(self) -> Tensor | None:
+        return self.inputs["mask"]
+
+
+class Samples(Protocol):
+    """Samples cut from clips, ready to be drawn in batches.
+
+    `clip_ids`: of the clips. Per sample, (N,) int64 (`mirrored` bool): `clip_of` index into `clip_ids`; `labels`, -1 unknown;
+    `starts` and `lengths` of its window in frames of the clip; `phases`, telling samples of one window apart; `mirrored`, whether it
+    is a mirrored copy. `unit`: what a window is, "clips" or "windows". `skipped`: the errors of clips that were left out.
+    """
+
+    clip_ids: tuple[str, ...]
+    clip_of: Tensor
+    labels: Tensor
+    starts: Tensor
+    lengths: Tensor
+    phases: Tensor
+    mirrored: Tensor
+    skipped: tuple[DataError, ...]
+
+    def __len__(self) -> int: ...
+
+    @property
+    def shape(self) -> Shape: ...
+
+    @property
+    def unit(self) -> str: ...
+
+    def batch(
+        self,
+        indices: Sequence[int] | Tensor,
+        *,
+        augment: Any = None,
+        generator: torch.Generator | None = None,
+        view: int = 0,
+        views: int = 1,
+        device: torch.device | str | None = None,
+    ) -> Batch:
+        """The samples `indices`; without `augment` nothing is random. `view` of `views`: looks at a test sample to be averaged over."""
+
+
+def mixup(batch: Batch, targets: Tensor, alpha: float, generator: torch.Generator | None = None) -> tuple[Batch, Tensor]:
+    """Each sample mixed with another one of the batch, all its modalities and its target alike (Zhang et al., ICLR 2018).
+
+    `targets`: (B, K), rows that sum to 1, as they still do afterwards. The share is drawn from Beta(alpha, alpha) per sample; the
+    larger share stays with the sample itself. Unobserved joints are no zeros to mix with: see `kinema.transforms.pose.mix_points`.
+    """
+    share, other = draw_mix(len(targets), alpha, generator)
+    inputs = dict(batch.inputs)
+    if "x" in inputs:
+        inputs["x"], inputs["mask"] = mix_points(batch.x, batch.mask, share, other)
+    for name, value in inputs.items():
+        if name not in ("x", "mask"):
+            own = share.to(value).view(-1, *[1] * (value.ndim - 1))
+            inputs[name] = own * value + (1 - own) * value[other.to(value.device)]
+    own, other = share.to(targets)[:, None], other.to(targets.device)
+    return replace(batch, inputs=inputs), own * targets + (1 - own) * targets[other]
