@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from kinema.errors import RecipeError, unknown
 from kinema.layout import Layout, get_layout
-from kinema.models._cpu import Dropout
 from kinema.models._masks import fill_missing, present
 from kinema.models.registry import ModelInfo, PoseShape, register
 
@@ -61,13 +60,13 @@ class TemporalCNN(nn.Module):
         _check(config, shape)
         self.config = config
         self.geometry = Geometry(config, shape.layout, shape.channels)
-        self.norm = _Standardize(self.geometry.sizes)
+        self.known = _Known(sum(self.geometry.sizes))
         self.embed = nn.ModuleList(nn.Linear(size, config.embedding, bias=False) for size in self.geometry.sizes)
         self.embed_norm = nn.BatchNorm1d(config.embedding * len(self.geometry.sizes))
-        self.dropout = Dropout(config.dropout)
+        self.dropout = _Dropout(config.dropout)
         widths = (self.embed_norm.num_features, *config.widths)
         self.blocks = nn.ModuleList(_Block(*pair, config.kernel) for pair in zip(widths, widths[1:], strict=False))
-        self.head_dropout = Dropout(config.head_dropout)
+        self.head_dropout = nn.Dropout(config.head_dropout)
         self.num_features = 2 * config.widths[-1]
         self.reset_classifier(num_classes)
 
@@ -91,15 +90,15 @@ class TemporalCNN(nn.Module):
 
     def _person_features(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(N, T, V, C) and its mask (N, T, V) to (N, num_features)."""
-        x = self.norm(*self.geometry(x, mask))
+        x = self.known(*self.geometry(x, mask))
         parts = [embed(part) for embed, part in zip(self.embed, x.split(self.geometry.sizes, -1), strict=True)]
         frames = x.shape[1]
         x = torch.cat([part.flatten(0, 1) for part in parts], 1)
-        x = self.dropout(F.relu(self.embed_norm(x)))
+        x = F.relu(self.embed_norm(x))
         # To (N, channels, 1, T), channels last in memory as it is: convolutions are at their fastest so on a CPU.
         x = x.unflatten(0, (-1, 1, frames)).permute(0, 3, 1, 2)
         for i, block in enumerate(self.blocks):
-            x = block(self.dropout(F.max_pool2d(x, (1, 2))) if i else x)
+            x = block(self.dropout(F.max_pool2d(x, (1, 2)) if i else x))
         return torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
 
     def forward_head(self, features: Tensor) -> Tensor:
@@ -131,67 +130,73 @@ class Geometry(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         if mask is not None:
-            x = fill_missing(x[None], mask[None])[0]
+            x, mask = fill_missing(x[None], mask[None])[0], mask.permute(2, 0, 1)
+        # Joints first: what follows then copies and subtracts whole rows of frames, not single numbers.
+        x = x.permute(3, 2, 0, 1).contiguous()
         parts, known = [], []
         for name in self.features:
-            values, observed = getattr(self, f"_{name}")(x, mask)
+            values, seen = getattr(self, f"_{name}")(x, mask)
             parts += values
-            if mask is not None:
-                known += [each.any(1).unsqueeze(-1).expand(-1, -1, x.shape[-1] if name != "distance" else 1).flatten(1) for each in observed]
-        return torch.cat(parts, -1), torch.cat(known, -1).unsqueeze(1) if known else None
+            known += seen
+        observed = torch.cat(known).any(2).T.unsqueeze(1) if known else None
+        return torch.cat([part.flatten(0, -3) for part in parts]).permute(1, 2, 0), observed
 
     def _distance(self, x: Tensor, mask: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
-        # Coordinate by coordinate: long rows keep the vector units busy.
-        squares = sum((part[..., self.first] - part[..., self.second]).square() for part in x.unbind(-1))
+        squares = (x.index_select(1, self.first) - x.index_select(1, self.second)).square().sum(0)
         distances = squares.clamp(min=1e-12).sqrt()  # the root has no gradient at 0
         if mask is None:
             return [distances], []
-        both = mask[..., self.first] & mask[..., self.second]
-        return [fill_missing(distances[None, ..., None], both[None])[0, ..., 0]], [both]
+        both = mask[self.first] & mask[self.second]
+        held = fill_missing(distances.permute(1, 2, 0)[None, ..., None], both.permute(1, 2, 0)[None])
+        return [held[0, ..., 0].permute(2, 0, 1)], [both]
 
     def _position(self, x: Tensor, mask: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
-        return [(x - x[:, :, self.root, None]).flatten(2)], [mask]
+        return [x - x[:, self.root, None]], self._each(mask, len(x))
 
     def _bone(self, x: Tensor, mask: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
-        bones = x.index_select(2, self.child) - x.index_select(2, self.parent)
-        return [bones.flatten(2)], [] if mask is None else [mask[..., self.child] & mask[..., self.parent]]
+        bones = x.index_select(1, self.child) - x.index_select(1, self.parent)
+        return [bones], [] if mask is None else self._each(mask[self.child] & mask[self.parent], len(x))
 
     def _motion(self, x: Tensor, mask: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
-        moved = [F.pad(x[:, step:] - x[:, :-step], (0, 0, 0, 0, step // 2, step - step // 2)).flatten(2) for step in self.steps]
-        return moved, [mask] * len(moved)
+        moved = [F.pad(x[..., step:] - x[..., :-step], (step // 2, step - step // 2)) for step in self.steps]
+        return moved, self._each(mask, len(x)) * len(moved)
+
+    @staticmethod
+    def _each(mask: Tensor | None, dims: int) -> list[Tensor]:
+        return [] if mask is None else [mask] * dims
 
 
-class _Standardize(nn.Module):
-    """Each feature less its mean over the training clips, each group divided by its standard deviation: one number a group, so
-    that what hardly varies, such as the length of a bone, is not blown up to the size of what does. Unknown features are 0."""
+class _Known(nn.Module):
+    """Features that were observed in no frame of a clip take their mean over the training clips, kept here."""
 
-    def __init__(self, sizes: list[int], momentum: float = 0.1, eps: float = 1e-5):
+    def __init__(self, size: int, momentum: float = 0.1):
         super().__init__()
-        self.sizes, self.momentum, self.eps = sizes, momentum, eps
-        self.register_buffer("running_mean", torch.zeros(sum(sizes)))
-        self.register_buffer("running_var", torch.ones(sum(sizes)))
+        self.momentum = momentum
+        self.register_buffer("running_mean", torch.zeros(size))
 
     def forward(self, x: Tensor, known: Tensor | None) -> Tensor:
-        mean, variance = self.running_mean, self.running_var
         if self.training:
-            mean, variance = self._measure(x.detach(), known)
-        groups = [part.mean().expand(len(part)) if PER_GROUP else part for part in variance.split(self.sizes)]
-        x = (x - mean) * torch.rsqrt(torch.cat(groups) + self.eps)
-        return x if known is None else x.masked_fill(~known, 0)
+            self._measure(x.detach(), known)
+        return x if known is None else torch.where(known, x, self.running_mean)
 
     @torch.no_grad()
-    def _measure(self, x: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _measure(self, x: Tensor, known: Tensor | None) -> None:
+        mean = x.mean(1)
         if known is None:
-            variance, mean = torch.var_mean(x.flatten(0, 1), 0, correction=0)
+            mean = mean.mean(0)
         else:
-            share = known / known.sum(0, keepdim=True).clamp(min=1)
-            mean = (x.mean(1, keepdim=True) * share).sum((0, 1))
-            variance = ((x - mean).square().mean(1, keepdim=True) * share).sum((0, 1))
-            seen = known.any(0).squeeze(0)
-            mean, variance = torch.where(seen, mean, self.running_mean), torch.where(seen, variance, self.running_var)
+            known = known.squeeze(1)
+            mean = torch.where(known.any(0), (mean * known).sum(0) / known.sum(0).clamp(min=1), self.running_mean)
         self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
-        return mean, variance
+
+
+class _Dropout(nn.Dropout):
+    """Drops whole channels of (N, channels, ...)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.p:
+            return x
+        return x * F.dropout(x.new_ones(*x.shape[:2], *[1] * (x.ndim - 2)), self.p)
 
 
 class _Block(nn.Module):
@@ -210,12 +215,11 @@ class _Block(nn.Module):
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
 
-PER_GROUP = True
-
-
 def _check(config: TemporalCNNConfig, shape: PoseShape) -> None:
     if shape.channels not in (2, 3):
-        raise RecipeError(f"temporal-cnn: {shape.channels} channels; it makes its features itself, of the joint stream's 2 or 3 coordinates")
+        raise RecipeError(
+            f"temporal-cnn: {shape.channels} channels; it makes its features itself, of the joint stream's 2 or 3 coordinates"
+        )
     for name in config.features:
         if name not in FEATURES:
             raise RecipeError(f"temporal-cnn: {unknown('feature', name, FEATURES)}")
@@ -225,7 +229,9 @@ def _check(config: TemporalCNNConfig, shape: PoseShape) -> None:
         raise RecipeError(f"temporal-cnn: kernel {config.kernel} must be odd")
     least = max(2 ** (len(config.widths) - 1), *(step + 1 for step in config.steps), 2)
     if shape.frames < least or min(config.steps, default=1) < 1:
-        raise RecipeError(f"temporal-cnn: {shape.frames} frames; at least {least} are needed for {len(config.widths)} widths, steps {config.steps}")
+        raise RecipeError(
+            f"temporal-cnn: {shape.frames} frames; at least {least} are needed for {len(config.widths)} widths, steps {config.steps}"
+        )
 
 
 register(
