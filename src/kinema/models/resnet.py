@@ -1,0 +1,158 @@
+"""ResNet of images, and the same inflated to clips.
+
+He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, CVPR 2016. Inflation: Carreira, Zisserman: Quo Vadis, Action
+Recognition? A New Model and the Kinetics Dataset, CVPR 2017.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kinema.errors import DataError, RecipeError, unknown
+from kinema.models._image import ImageNetwork, initialise
+
+# Blocks of each stage; the deeper ones' blocks are bottlenecks of three convolutions.
+_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+_BOTTLENECK = 4  # factor by which a bottleneck's output is wider
+
+
+class ResNet(ImageNetwork):
+    """(B, in_channels, H, W) images, or with `dims=3` (B, in_channels, T, H, W) clips, to (B, num_classes).
+
+    Names and shapes of the parameters are torchvision's, whose published weights load; the stride of a bottleneck is in its
+    second convolution, as there. Clips have convolutions over time too: in the stem and in the first convolution of each
+    block. At a clip's ends these see its first and last frame repeated, rather than zeros, so that a still clip stays still.
+
+    Args:
+        depth: layers: 18, 34, 50, 101 or 152.
+        dropout: probability before the last layer.
+        dims: 2 for images, 3 for clips.
+        time_kernels: frames that a convolution spans, for the stem and the four stages; odd, 1 leaves a stage to single frames.
+        time_strides: frames between one output and the next, for the stem and the first blocks of the four stages.
+    """
+
+    def __init__(
+        self,
+        depth: int = 18,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        *,
+        dropout: float = 0.0,
+        dims: int = 2,
+        time_kernels: Sequence[int] = (5, 3, 3, 3, 3),
+        time_strides: Sequence[int] = (1, 1, 2, 2, 2),
+    ):
+        super().__init__(dropout)
+        if depth not in _BLOCKS:
+            raise RecipeError(unknown("ResNet depth", str(depth), [str(known) for known in _BLOCKS]))
+        if dims not in (2, 3) or len(time_kernels) != 5 or len(time_strides) != 5 or any(kernel % 2 == 0 for kernel in time_kernels):
+            raise RecipeError(f"resnet{depth}: dims 2 or 3, and five odd time_kernels and five time_strides are expected")
+        block = _Basic if depth < 50 else _Bottleneck
+        self.conv1 = _convolution(dims, in_channels, 64, 7, 2, time_kernels[0], time_strides[0])
+        self.bn1 = _norm(dims, 64)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if dims == 2 else nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
+        width = 64
+        for stage, blocks in enumerate(_BLOCKS[depth]):
+            layers = []
+            for i in range(blocks):
+                stride, time_stride = (1 if stage == 0 else 2, time_strides[stage + 1]) if i == 0 else (1, 1)
+                layers.append(block(dims, width, 64 << stage, stride, time_kernels[stage + 1], time_stride))
+                width = layers[-1].width
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
+        self.map_channels = self.num_features = width
+        initialise(self)
+        self.reset_classifier(num_classes)
+
+    def forward_map(self, x: Tensor) -> Tensor:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+
+class _Basic(nn.Module):
+    def __init__(self, dims: int, width: int, inner: int, stride: int, time_kernel: int, time_stride: int):
+        super().__init__()
+        self.width = inner
+        self.conv1 = _convolution(dims, width, inner, 3, stride, time_kernel, time_stride)
+        self.bn1 = _norm(dims, inner)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = _convolution(dims, inner, inner, 3)
+        self.bn2 = _norm(dims, inner)
+        self.downsample = _shortcut(dims, width, inner, stride, time_stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        return self.relu(y.add_(x if self.downsample is None else self.downsample(x)))
+
+
+class _Bottleneck(nn.Module):
+    def __init__(self, dims: int, width: int, inner: int, stride: int, time_kernel: int, time_stride: int):
+        super().__init__()
+        self.width = inner * _BOTTLENECK
+        self.conv1 = _convolution(dims, width, inner, 1, time_kernel=time_kernel)
+        self.bn1 = _norm(dims, inner)
+        self.conv2 = _convolution(dims, inner, inner, 3, stride, time_stride=time_stride)
+        self.bn2 = _norm(dims, inner)
+        self.conv3 = _convolution(dims, inner, self.width, 1)
+        self.bn3 = _norm(dims, self.width)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _shortcut(dims, width, self.width, stride, time_stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.bn3(self.conv3(self.relu(self.bn2(self.conv2(y)))))
+        return self.relu(y.add_(x if self.downsample is None else self.downsample(x)))
+
+
+class _TimeConv3d(nn.Conv3d):
+    """A convolution that sees the first and last frame repeated beyond the ends, and zeros beyond the picture's edges."""
+
+    def __init__(self, width: int, out: int, kernel: int, stride: int, time_kernel: int, time_stride: int):
+        space = kernel // 2
+        super().__init__(width, out, (time_kernel, kernel, kernel), (time_stride, stride, stride), (0, space, space), bias=False)
+        self.ends = time_kernel // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.ends:
+            x = F.pad(x, (0, 0, 0, 0, self.ends, self.ends), mode="replicate")
+        return super().forward(x)
+
+
+def _convolution(dims: int, width: int, out: int, kernel: int, stride: int = 1, time_kernel: int = 1, time_stride: int = 1) -> nn.Module:
+    if dims == 2:
+        return nn.Conv2d(width, out, kernel, stride, kernel // 2, bias=False)
+    return _TimeConv3d(width, out, kernel, stride, time_kernel, time_stride)
+
+
+def _norm(dims: int, width: int) -> nn.Module:
+    return nn.BatchNorm2d(width) if dims == 2 else nn.BatchNorm3d(width)
+
+
+def _shortcut(dims: int, width: int, out: int, stride: int, time_stride: int) -> nn.Sequential | None:
+    if (width, stride, time_stride) == (out, 1, 1):
+        return None
+    return nn.Sequential(_convolution(dims, width, out, 1, stride, time_stride=time_stride), _norm(dims, out))
+
+
+def inflate(state: Mapping[str, Tensor], network: ResNet) -> dict[str, Tensor]:
+    """Weights for a network of clips from those of the network of images: a still clip then gets the picture's logits.
+
+    A kernel is repeated over time and divided by the number of frames that it spans; the rest is taken as it is. Names that
+    `state` lacks, or has and `network` lacks, are left out: `load_state_dict(..., strict=False)` says which.
+
+    Raises `DataError` for a tensor whose shape is not that of the network's, time apart.
+    """
+    inflated = {}
+    for name, ours in network.state_dict().items():
+        if name not in state:
+            continue
+        tensor = state[name]
+        if ours.ndim == 5 and tensor.ndim == 4:
+            tensor = tensor.unsqueeze(2).repeat(1, 1, ours.shape[2], 1, 1) / ours.shape[2]
+        if tensor.shape != ours.shape:
+            raise DataError(f"weight {name!r} has shape {tuple(state[name].shape)}, the inflated network's is {tuple(ours.shape)}")
+        inflated[name] = tensor
+    return inflated
