@@ -254,7 +254,7 @@ def test_every_field_of_a_pose_is_kept(tmp_path):
     kept = RaggedFile(path, tmp_path)
     assert kept.facts == {"any": ["thing", 1]} and len(kept) == 4
     for i, pose in enumerate(poses):
-        back = kept.pose(i)
+        back = kept.record(i)
         for name in ("points", "mask", "score", "times"):
             np.testing.assert_array_equal(getattr(back, name), getattr(pose, name))
             assert getattr(back, name) is None or not getattr(back, name).flags.writeable
@@ -262,7 +262,7 @@ def test_every_field_of_a_pose_is_kept(tmp_path):
             assert getattr(back, name) == getattr(pose, name)
     assert str(kept.error(3)) == f"{tmp_path / 'y.mat'}, line 3: bad"
     with pytest.raises(DataError, match="bad"):
-        kept.pose(3)
+        kept.record(3)
     spoil_byte(path, 20)
     with pytest.raises(Damaged):
         RaggedFile(path, tmp_path)

@@ -1,8 +1,9 @@
-"""Parsed poses are kept between runs, so that a second start reads one memory-mapped file in place of thousands.
+"""Parsed poses and cropped depth are kept between runs, so that a second start reads one memory-mapped file in place of thousands.
 
 Two levels under the cache folder ($KINEMA_CACHE, else kinema/ in the user's cache folder). A link, one for each reader and
 root, says which content the files there had when they last looked like this (names, sizes, times of change). A `.poses` file
-is named by that content, so that the same files are parsed once, wherever they lie and however often they are touched.
+(`.depths` for depth: see `_depth`) is named by that content, so that the same files are parsed once, wherever they lie and however
+often they are touched.
 
 Everything there may be deleted at any time. A damaged file is made anew, a folder that cannot be written means no cache.
 """
@@ -87,12 +88,12 @@ def read_records(
     """
     skipped = Skipped(on_error)
     folder = cache_folder() if cache else None
-    kept = _kept(folder, reader, root, files, build, variant, options or {}, skipped) if folder is not None else None
+    kept = kept_file(folder, reader, root, files, build, variant, options or {}, on_error) if folder is not None else None
     if kept is None:
         records: list[Record] = []
         facts = build(lambda record: _put(records.append, record, on_error))
         return [_pose_or_none(record, skipped) for record in records], facts, skipped
-    poses: list[Pose | None] = [Lazy(partial(kept.pose, i)) for i in range(len(kept))]
+    poses: list[Pose | None] = [Lazy(partial(kept.record, i)) for i in range(len(kept))]
     for i in kept.errors:
         skipped.add(kept.error(i))
         poses[i] = None
@@ -118,7 +119,7 @@ def _all_records(build: Build) -> list[Record]:
     return records
 
 
-def _kept(
+def kept_file(
     folder: Path,
     reader: str,
     root: str | Path,
@@ -126,9 +127,15 @@ def _kept(
     build: Build,
     variant: str,
     options: dict[str, Any],
-    skipped: Skipped,
+    on_error: OnError,
+    kind: str = "poses",
+    write: bool = True,
+    code: Sequence[Callable] = (),
 ) -> RaggedFile | None:
-    """The `.poses` file of these files, written first where there is none; None where it cannot be."""
+    """The file that is kept of these files, written first where there is none (and `write`); None where it cannot be.
+
+    `code`: functions that the parser calls, of modules on which what it makes depends too.
+    """
     root = os.path.abspath(root)
     try:
         stats = array("q")
@@ -137,24 +144,24 @@ def _kept(
             stats.extend((stat.st_size, stat.st_mtime_ns))
     except OSError:  # gone since it was listed: the parser says so
         return None
-    what = json.dumps([MAGIC.decode(), reader, options, _code(build)], sort_keys=True, default=str)
+    what = json.dumps([MAGIC.decode(), reader, options, _code(build), *map(_code, code)], sort_keys=True, default=str)
     looks = _hash(what, *files, stats.tobytes().hex())
     link = folder / f"{reader}-{_hash(root, variant, json.dumps(options, sort_keys=True, default=str))}.json"
     rebuild = partial(_all_records, build)
     before = _read_link(link)
     if before.get("looks") == looks:
-        kept = _open(folder / f"{before['content']}.poses", root, rebuild)
+        kept = _open(folder / f"{before['content']}.{kind}", root, rebuild)
         if kept is not None:
             return kept
     content = _content(files, [os.path.relpath(file, root) for file in files], what)
     if content is None:
         return None
-    path = folder / f"{content}.poses"
+    path = folder / f"{content}.{kind}"
     kept = _open(path, root, rebuild)
-    if kept is None:
-        kept = _write(path, root, build, rebuild, skipped.on_error)
+    if kept is None and write:
+        kept = _write(path, root, build, rebuild, on_error)
     if kept is not None:
-        _write_link(folder, link, {"looks": looks, "content": content}, before.get("content"))
+        _write_link(folder, link, {"looks": looks, "content": content}, before.get("content"), kind)
     return kept
 
 
@@ -222,21 +229,21 @@ def _read_link(link: Path) -> dict[str, str]:
         return {}
 
 
-def _write_link(folder: Path, link: Path, new: dict[str, str], old: str | None) -> None:
+def _write_link(folder: Path, link: Path, new: dict[str, str], old: str | None, kind: str) -> None:
     """Point the link at its new content, and remove the old content if no other link needs it."""
     part = _part(link)
     with contextlib.suppress(OSError):
         part.write_text(json.dumps(new))
         os.replace(part, link)
         if old and old != new["content"] and all(_read_link(other).get("content") != old for other in folder.glob("*.json")):
-            (folder / f"{old}.poses").unlink()
+            (folder / f"{old}.{kind}").unlink()
 
 
 def _hash(*parts: str) -> str:
     return blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
 
 
-def _code(build: Build) -> str:
+def _code(build: Callable) -> str:
     """A hash of the module that parses: whoever changes it must not be given what the old one made."""
     work: Any = build
     while isinstance(work, partial):

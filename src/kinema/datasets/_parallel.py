@@ -17,30 +17,32 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from kinema.clip import PoseSequence
 from kinema.datasets._io import located
-from kinema.datasets._ragged import Damaged, RaggedFile, RaggedWriter, Record
+from kinema.datasets._ragged import Damaged, RaggedFile, RaggedWriter, Record, Value
 from kinema.errors import DataError, LayoutError
 
 # A helper starts in a third of a second, and a core parses 30 to 60 MB in a second.
 BYTES_PER_PROCESS = 64 << 20
 _BYTES_PER_TASK = 256 << 20
 
-Parse = Callable[[str], PoseSequence]
+Parse = Callable[[str], Value]
 
 
-def parse_files(files: Sequence[str], parse: Parse, processes: int | None = None) -> Generator[Record, None, None]:
-    """The pose of each file in order, or the `DataError` that says why there is none.
+def parse_files(
+    files: Sequence[str], parse: Parse, processes: int | None = None, bytes_per_task: int = _BYTES_PER_TASK
+) -> Generator[Record, None, None]:
+    """The pose, or the cropped depth, of each file in order, or the `DataError` that says why there is none.
 
     `parse` is a function of a module, or a `partial` of one with keywords that JSON can hold. `processes`: how many may
-    work; default: as many as there are cores and as the size of the files warrants.
+    work; default: as many as there are cores and as the size of the files warrants. `bytes_per_task`: of files that a process reads
+    before it hands over what it made of them.
     """
-    sizes = [_size(file) for file in files]
+    sizes = [file_size(file) for file in files]
     if processes is None:
-        processes = min(_cores(), sum(sizes) // BYTES_PER_PROCESS)
+        processes = min(cores(), sum(sizes) // BYTES_PER_PROCESS)
     if processes < 2:
         return _here(files, parse, long=sum(sizes) > BYTES_PER_PROCESS)
-    return _in_processes(files, sizes, parse, processes)
+    return _in_processes(files, sizes, parse, processes, bytes_per_task)
 
 
 def _here(files: Sequence[str], parse: Parse, long: bool) -> Generator[Record, None, None]:
@@ -57,20 +59,20 @@ def _attempt(parse: Parse, file: str) -> Record:
         return located(error, file)
 
 
-def _size(file: str) -> int:
+def file_size(file: str) -> int:
     try:
         return os.stat(file).st_size
     except OSError:  # the parser will say what is the matter
         return 0
 
 
-def _cores() -> int:
+def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _tasks(files: Sequence[str], sizes: Sequence[int], processes: int) -> list[list[str]]:
+def _tasks(files: Sequence[str], sizes: Sequence[int], processes: int, most: int) -> list[list[str]]:
     """Consecutive files in tasks of about equal size, at least one a process, small enough to show progress."""
-    goal = min(sum(sizes) / processes, _BYTES_PER_TASK)
+    goal = min(sum(sizes) / processes, most)
     tasks: list[list[str]] = [[]]
     held = 0
     for file, size in zip(files, sizes, strict=True):
@@ -82,10 +84,12 @@ def _tasks(files: Sequence[str], sizes: Sequence[int], processes: int) -> list[l
     return tasks
 
 
-def _in_processes(files: Sequence[str], sizes: Sequence[int], parse: Parse, processes: int) -> Generator[Record, None, None]:
+def _in_processes(
+    files: Sequence[str], sizes: Sequence[int], parse: Parse, processes: int, bytes_per_task: int
+) -> Generator[Record, None, None]:
     name = parse.func if isinstance(parse, partial) else parse
     options = parse.keywords if isinstance(parse, partial) else {}
-    waiting = deque(enumerate(_tasks(files, sizes, processes)))
+    waiting = deque(enumerate(_tasks(files, sizes, processes, bytes_per_task)))
     running: deque[tuple[list[str], Path, subprocess.Popen]] = deque()
     done = 0
     with tempfile.TemporaryDirectory(prefix="kinema-", ignore_cleanup_errors=True) as folder, _progress(len(files), True) as report:
@@ -122,7 +126,7 @@ def _collect(task: list[str], part: Path, parse: Parse, status: int) -> Iterator
     part.unlink(missing_ok=True) if os.name == "posix" else None
     for i, file in enumerate(task):
         error = records.error(i)
-        yield records.pose(i) if error is None else DataError(error.reason, file, error.where)
+        yield records.record(i) if error is None else DataError(error.reason, file, error.where)
 
 
 def _start(order: Path) -> subprocess.Popen:

@@ -1,10 +1,11 @@
-"""One file of many pose sequences of different lengths, written as a stream and read through a memory map.
+"""One file of many pose sequences or cropped depth recordings of different lengths, a stream that is read through a memory map.
 
     magic | records | index (N x 6 int64) | facts (JSON) | footer
 
 A record is the raw times (float64) if there are any, the points (float32), then scores (float32) and mask (one byte each) if
-there are any, padded to 8 bytes. A row of the index holds: start, bytes, persons, frames, form, checksum of the record. A form is what many
-records have in common (layout, unit, rate ...); form -1 is a clip that could not be read, whose error is among the facts.
+there are any, padded to 8 bytes; or the numbers of a crop (float64), the times, the frames (one byte a pixel), padded likewise. A row of
+the index holds: start, bytes, persons (pixels a side of a crop), frames, form, checksum of the record. A form is what many records
+have in common (layout, unit, rate ...); form -1 is a clip that could not be read, whose error is among the facts.
 Nothing in the file is code, and every part is under a checksum, so that a damaged file is noticed. A record's checksum is the
 sum of its 8-byte words (modulo 2^64), which notices every changed word and costs a third of a CRC. Sums are compared at every
 access, in a file of moderate size once for all when it is opened.
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from kinema.clip import PoseSequence
+from kinema.depth_crop import DepthCrop
 from kinema.errors import DataError
 from kinema.layout import LAYOUTS, Layout, get_layout
 
@@ -33,8 +35,10 @@ MAGIC = b"KINEMAP1"
 _FOOTER = struct.Struct("<QQQI4x8s")  # start of the index, its rows, bytes of the facts, checksum of both, magic
 _COLUMNS = 6
 _CHECKED_WHOLE = 64 << 20  # bytes that are summed in a few milliseconds
+_NUMBERS = ("near", "middle", "far", "left", "top", "zoom", "focal", "center_x", "center_y")  # of a crop; its box follows
 
-Record = PoseSequence | DataError
+Value = PoseSequence | DepthCrop
+Record = Value | DataError
 
 
 class Damaged(Exception):
@@ -58,13 +62,18 @@ class RaggedWriter:
             self._errors[len(self._index)] = (record.reason, path, record.where)
             self._index.append((0, 0, 0, 0, -1, 0))
             return
-        arrays = (record.times, record.points, record.score, record.mask)
+        if isinstance(record, DepthCrop):
+            across, frames, form = record.side, len(record.frames), {"depth": True, "fps": record.fps, "times": record.times is not None}
+            arrays = (np.array([*(getattr(record, name) for name in _NUMBERS), *record.box]), record.times, record.frames)
+        else:
+            across, frames, form = record.persons, record.frames, _form(record)
+            arrays = (record.times, record.points, record.score, record.mask)
         data = b"".join([array.tobytes() for array in arrays if array is not None])
         data += bytes(-len(data) % 8)
-        form = json.dumps(_form(record))
+        form = json.dumps(form)
         number = self._forms.setdefault(form, len(self._forms))
         checksum = int(np.add.reduce(np.frombuffer(data, np.int64)))
-        row = (self._file.tell(), len(data), record.persons, record.frames, number, checksum)
+        row = (self._file.tell(), len(data), across, frames, number, checksum)
         self._file.write(data)
         self._index.append(row)
 
@@ -132,15 +141,16 @@ class RaggedFile:
         reason, path, where = self._errors[str(i)]
         return DataError(reason, None if path is None else Path(os.path.normpath(os.path.join(self._root, path))), where)
 
-    def pose(self, i: int) -> PoseSequence:
+    def record(self, i: int) -> Value:
         """Record `i`, its arrays lying in the memory map. Raises the `DataError` that was recorded in place of a clip."""
         if self._anew is None:
-            start, size, persons, frames, form, checksum = self._index[i]
+            start, size, across, frames, form, checksum = self._index[i]
             if form < 0:
                 raise self.error(i)
             words = self._words[start // 8 : (start + size) // 8]
             if self._whole or np.add.reduce(words) == checksum:
-                return _unpack(words, persons, frames, *self._forms[form])
+                layout, form = self._forms[form]
+                return _unpack_crop(words, across, frames, form) if layout is None else _unpack(words, across, frames, layout, form)
             self._read_anew()
         return _usable(self._anew[i])
 
@@ -160,7 +170,7 @@ class _Anew:
     def __init__(self, rebuild: Callable[[], list[Record]]):
         self._records = rebuild()
 
-    def pose(self, i: int) -> PoseSequence:
+    def record(self, i: int) -> Value:
         return _usable(self._records[i])
 
 
@@ -173,7 +183,7 @@ def _reopen(path: str, root: str, rebuild: Callable[[], list[Record]] | None) ->
         return _Anew(rebuild)
 
 
-def _usable(record: Record) -> PoseSequence:
+def _usable(record: Record) -> Value:
     if isinstance(record, DataError):
         raise record
     return record
@@ -194,7 +204,9 @@ def _form(pose: PoseSequence) -> dict[str, Any]:
     }
 
 
-def _read_form(form: dict[str, Any]) -> tuple[Layout, dict[str, Any]]:
+def _read_form(form: dict[str, Any]) -> tuple[Layout | None, dict[str, Any]]:
+    if "depth" in form:
+        return None, form
     layout, size = form["layout"], form["image_size"]
     if isinstance(layout, str):
         layout = get_layout(layout)
@@ -229,3 +241,13 @@ def _unpack(words: np.ndarray, persons: int, frames: int, layout: Layout, form: 
         image_size=form["image_size"],
         y_axis=form["y_axis"],
     )
+
+
+def _unpack_crop(words: np.ndarray, side: int, frames: int, form: dict[str, Any]) -> DepthCrop:
+    numbers, words = words[: len(_NUMBERS) + 4].view(np.float64).tolist(), words[len(_NUMBERS) + 4 :]
+    times = None
+    if form["times"]:
+        times, words = words[:frames].view(np.float64), words[frames:]
+    pixels = words.view(np.uint8)[: frames * side * side].reshape(frames, side, side)
+    about = dict(zip(_NUMBERS, numbers, strict=False))
+    return DepthCrop(pixels, box=tuple(numbers[len(_NUMBERS) :]), fps=form["fps"], times=times, **about)

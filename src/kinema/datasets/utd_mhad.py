@@ -6,21 +6,24 @@
 
 Camera coordinates, y up. Skeleton and depth have the same frames. The rates are nominal: if the sensor ran at its 50 Hz the
 camera ran at about 20, which is what the clips say; align the two by relative time, never by rate. Depth and inertial signals
-are read when they are asked for.
+are read when they are asked for; depth is also kept cropped, because all of it is 9 GB.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-from kinema.clip import Clip, DepthSequence, InertialSequence, Lazy, PoseSequence
+from kinema.clip import Clip, DepthSequence, InertialSequence, Lazy, Modality, PoseSequence
 from kinema.datasets._cache import read_poses
+from kinema.datasets._depth import lazy_depths
 from kinema.datasets._io import names_in, parser, read_mat
 from kinema.datasets.base import Dataset, DatasetInfo, OnError
 from kinema.datasets.protocols import by_values, leave_one_out
+from kinema.depth_crop import DepthCrop, crop_depth
 from kinema.errors import DataError
 
 CLASSES = (
@@ -96,7 +99,10 @@ def read_inertial(path: str | Path) -> InertialSequence:
     return InertialSequence(read_mat(path, "d_iner")["d_iner"], CHANNELS, 50.0, placement)
 
 
-_LAZY = (("depth", "Depth", read_depth), ("inertial", "Inertial", read_inertial))
+@parser
+def read_depth_crop(path: str | Path) -> DepthCrop:
+    """The part of one depth file that shows the person."""
+    return crop_depth(read_depth(path))
 
 
 def read(root: str | Path, *, on_error: OnError = "raise", cache: bool = True) -> Dataset:
@@ -111,7 +117,9 @@ def read(root: str | Path, *, on_error: OnError = "raise", cache: bool = True) -
     poses, skipped = read_poses(
         INFO.name, root, [f"{prefix}{clip_id}_skeleton.mat" for clip_id in ids], read_skeleton, on_error=on_error, cache=cache
     )
-    lazy = [(name, read_file, f"{root / part}{os.sep}", set(names_in(root / part))) for name, part, read_file in _LAZY]
+    depths = _present(root / "Depth", ids, "depth")
+    depths = lazy_depths(INFO.name, root, depths, read_depth, read_depth_crop) if cache else _lazy(depths, read_depth)
+    inertials = _lazy(_present(root / "Inertial", ids, "inertial"), read_inertial)
     clips = []
     for clip_id, (action, subject, _), pose in zip(ids, found, poses, strict=True):
         if pose is None:
@@ -121,12 +129,23 @@ def read(root: str | Path, *, on_error: OnError = "raise", cache: bool = True) -
             skipped.add(DataError(f"action {action} is outside the {len(CLASSES)} classes", source))
             continue
         modalities = {"pose": pose}
-        for name, read_file, place, there in lazy:
-            if (file := f"{clip_id}_{name}.mat") in there:
-                modalities[name] = Lazy(partial(read_file, place + file))
+        for name, found in (("depth", depths), ("inertial", inertials)):
+            if clip_id in found:
+                modalities[name] = found[clip_id]
         clips.append(Clip(clip_id, modalities, action - 1, str(subject), source=source))
     protocols = (
         by_values("cross-subject", "subjects 1, 3, 5, 7 train, 2, 4, 6, 8 test (the data set's authors)", "subject", ("1", "3", "5", "7")),
         leave_one_out("leave-one-subject-out", "each of the 8 subjects tests once, the other seven train"),
     )
     return Dataset(INFO.name, tuple(clips), CLASSES, {protocol.name: protocol for protocol in protocols}, tuple(skipped), root)
+
+
+def _present(folder: Path, ids: Iterable[str], name: str) -> dict[str, str]:
+    """The files of one modality that are there, by the clip's id."""
+    there, prefix = set(names_in(folder)), f"{folder}{os.sep}"
+    files = ((clip_id, f"{clip_id}_{name}.mat") for clip_id in ids)
+    return {clip_id: prefix + file for clip_id, file in files if file in there}
+
+
+def _lazy(files: Mapping[str, str], read_file: Callable[[str], Modality]) -> dict[str, Lazy]:
+    return {clip_id: Lazy(partial(read_file, file)) for clip_id, file in files.items()}
