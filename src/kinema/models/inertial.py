@@ -21,7 +21,7 @@ class InertialCNNConfig:
     """Settings of the convolutional network.
 
     Args:
-        widths: channels of the residual blocks, of two convolutions each; every block but the first halves the samples.
+        widths: channels of the residual blocks, of two convolutions each; every block halves the samples.
         kernels: sizes of the kernels that share the channels of each convolution among them, odd.
         pool: what the samples become: their "mean", or "both" the mean and the maximum side by side.
         parts: stretches of time, of equal length, that are pooled by themselves and put side by side; 1 forgets the order.
@@ -68,7 +68,7 @@ class InertialCNN(nn.Module):
         self.config = config
         widths = (shape.channels, *config.widths)
         self.blocks = nn.ModuleList(
-            _Block(widths[i], widths[i + 1], config.kernels, 1 if i == 0 else 2, config.block_dropout) for i in range(len(config.widths))
+            _Block(widths[i], widths[i + 1], config.kernels, 2, config.block_dropout) for i in range(len(config.widths))
         )
         self.dropout = nn.Dropout(config.dropout)
         self.num_features = config.widths[-1] * config.parts * (2 if config.pool == "both" else 1)

@@ -203,11 +203,8 @@ class InertialSamples:
             x = x.masked_fill(gone[:, None], 0)
         if augment.drop_channels:
             gone = inertial.dropped_sensor(len(x), len(self._sensors), augment.drop_channels, generator)
-            of = [
-                [any(gone_of in _SENSORS[name] for gone_of in (sensor,)) for name in self.input.channels for _ in range(_WIDTHS[name])]
-                for sensor in self._sensors
-            ]
-            x = x.masked_fill((gone.float() @ torch.tensor(of).float() > 0).to(x.device)[..., None], 0)
+            made_of = [[sensor in _SENSORS[name] for name in self.input.channels for _ in range(_WIDTHS[name])] for sensor in self._sensors]
+            x = x.masked_fill((gone[:, :, None] & torch.tensor(made_of)).any(1)[..., None].to(x.device), 0)
         return x
 
 
