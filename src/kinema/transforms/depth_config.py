@@ -28,8 +28,9 @@ class DepthInput:
         size: height and width in pixels, of at most 96 that are kept of a recording.
         frames: frames T of a "video"; samples cut from each clip for "frame". Each is taken from one of so many equal parts of the
             clip (the centre when testing, anywhere in it when training).
-        fit: "square" keeps the proportions of the body, in the square that holds all that is seen in the clip; "stretch" stretches
-            what moves to the whole picture, in either direction by itself, as cropped descriptors are published.
+        fit: "stretch" stretches what moves to the whole picture, in either direction by itself, as cropped descriptors are published;
+            "square" keeps its proportions, in the square that holds all that is seen in the clip; "metric" keeps people's size too:
+            a square of 2.4 m at the middle depth, about the middle of the body.
         scale: "clip" spreads the depths of the clip, nearest to farthest, over the values; "metric" gives a millimetre the same
             weight in every clip: 2 m about the middle depth of the body.
         features: channels of a "video" for each view: "depth" and "motion", the change since the frame before (-1..1).
@@ -40,7 +41,7 @@ class DepthInput:
     segments: int = 1
     size: int = 50
     frames: int = 16
-    fit: Literal["square", "stretch"] = "stretch"
+    fit: Literal["stretch", "square", "metric"] = "stretch"
     scale: Literal["clip", "metric"] = "clip"
     features: tuple[DepthFeature, ...] = ("depth",)
 
