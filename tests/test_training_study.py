@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from training_toys import register_toy, toy_dataset, toy_recipe, use_toy_data
 
 from kinema.errors import RecipeError
+from kinema.evaluation.scores import load_scores
 from kinema.training import fit as fit_module
 from kinema.training.load import dump_recipe
 from kinema.training.study import find_studies, load_study, run_study
@@ -106,6 +108,98 @@ def test_a_study_runs_its_rows_once_and_writes_their_table(study, tmp_path, monk
 def test_a_wrong_study_is_told_before_anything_runs(study, text, message):
     with pytest.raises(RecipeError, match=message):
         load_study(study(text))
+
+
+FUSED = """
+title: Toys
+result: fused
+seeds: [0, 1]
+rows:
+  - {name: one, recipe: ../toy.yaml}
+  - {name: other, recipe: ../toy.yaml, set: {fit.epochs: 1}, seeds: [0]}
+  - {name: both, fuse: [one, other], published: 0.9, note: averaged}
+  - name: folds
+    recipe: ../toy.yaml
+    set: &set {data.protocol: leave-one-out, data.val_share: 0.3, fit.epochs: 1}
+    folds: ["1", "3"]
+    seeds: [0]
+  - {name: other folds, recipe: ../toy.yaml, set: {<<: *set, model.config: {width: 8}}, folds: ["1", "3"], seeds: [0]}
+  - {name: by fold, fuse: [folds, other folds], rule: weighted}
+  - {name: windows, recipe: ../toy.yaml, set: {input: {window: 10, stride: 5}}, seeds: [0]}
+  - {name: by clip, fuse: [one, windows], rule: product, units: [clips]}
+"""
+
+
+def test_a_row_fuses_the_answers_of_others_seed_by_seed_and_fold_by_fold(study, tmp_path):
+    path = run_study(study(FUSED), tmp_path / "runs", tmp_path / "results", progress=False)
+    rows = {row["name"]: row for row in json.loads(path.read_text())["rows"]}
+    both, one = rows["both"], rows["one"]
+    assert both["seeds"] == [0, 1] and (both["fusion"], both["published"], both["note"]) == ("average", 0.9, "averaged")
+    assert both["parameters"] == one["parameters"] + rows["other"]["parameters"] and both["macs"] == 2 * one["macs"]
+    assert (both["n_train"], both["n_test"], both["unit"], both["selection"]) == (6, 12, "clips", "validation")
+    folds = rows["by fold"]
+    assert [fold["name"] for fold in folds["folds"]] == ["1", "3"]
+    assert sum(float(weight) for weight in folds["weights"].split(" / ")) == pytest.approx(1, abs=0.011)
+    assert rows["by clip"]["unit"] == "clips" and rows["by clip"]["n_test"] == 12
+
+    def scores(row: str, seed: int):
+        return load_scores(next((tmp_path / "runs" / "fused" / row).glob(f"seed{seed}*/scores.npz")))
+
+    # The row with one seed has its training taken again for the second.
+    for seed in (0, 1):
+        mean = (scores("one", seed).probabilities + scores("other", 0).probabilities) / 2
+        np.testing.assert_allclose(scores("both", seed).probabilities, mean)
+    about = json.loads((tmp_path / "runs" / "fused" / "by-fold" / "1-seed0" / "fusion.json").read_text())
+    assert about["members"] == ["folds", "other folds"] and about["missing"] == {"folds": 0, "other folds": 0}
+
+
+def test_rows_of_another_study_are_fused_without_training_them_again(study, tmp_path, monkeypatch):
+    first = study("title: t\nresult: first\nrows: [{name: a, recipe: ../toy.yaml}, {name: b, recipe: ../toy.yaml, set: {fit.lr: 0.02}}]")
+    first.rename(first.with_name("first.yaml"))
+    run_study(first.with_name("first.yaml"), tmp_path / "runs", tmp_path / "results", progress=False)
+    monkeypatch.setattr(fit_module, "_fit", lambda *given: pytest.fail("trained again"))
+    text = 'title: t\nresult: second\nrows: [{name: c, fuse: ["first.yaml: a", "first.yaml: b"], rule: maximum}]'
+    path = run_study(study(text), tmp_path / "runs", tmp_path / "results", progress=False)
+    assert [row["name"] for row in json.loads(path.read_text())["rows"]] == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("{name: c, fuse: [a, b], recipe: ../toy.yaml}", "row 'c': recipe is that of the rows that it fuses"),
+        ("{name: c, fuse: [a, b], seeds: [1]}", "row 'c': seeds is that of the rows"),
+        ("{name: c, fuse: [a]}", "two or more different rows"),
+        ("{name: c, fuse: [a, a]}", "two or more different rows"),
+        ("{name: c, fuse: [a, bb]}", "unknown row 'bb'; did you mean 'b'"),
+        ("{name: c, fuse: [a, b], rule: mean}", "unknown rule 'mean'; known: average, maximum, product, stacked, weighted"),
+        ('{name: c, fuse: [a, "none.yaml: b"]}', "none.yaml: no such file"),
+        (
+            "{name: l, recipe: ../toy.yaml, set: {fit.selection: last}}, {name: c, fuse: [a, l], rule: stacked}",
+            "'l' has none with fit.selection: last",
+        ),
+        ("{name: c, fuse: [a, b]}, {name: d, fuse: [a, c]}", "row 'c' is fused itself"),
+    ],
+)
+def test_a_wrong_fusion_is_told_before_anything_runs(study, more, message):
+    with pytest.raises(RecipeError, match=message):
+        load_study(study(f"title: t\nresult: r\nrows: [{{name: a, recipe: ../toy.yaml}}, {{name: b, recipe: ../toy.yaml}}, {more}]"))
+
+
+def test_rows_that_cannot_be_fused_say_why(study, tmp_path):
+    text = """
+title: t
+result: r
+rows:
+  - {name: a, recipe: ../toy.yaml, set: {fit.epochs: 1}}
+  - {name: w, recipe: ../toy.yaml, set: {fit.epochs: 1, input: {window: 10, stride: 5}}}
+  - {name: f, recipe: ../toy.yaml, set: {fit.epochs: 1, data.protocol: leave-one-out, data.val_share: 0.3}, folds: ["1"]}
+"""
+    for fused, says in (
+        ("fuse: [a, w]", "row 'c', seed 0: .* they can be fused by clip"),
+        ("fuse: [a, f]", "'a' has protocol 'cross-subject', 'f' has 'leave-one-out'; the same is expected"),
+    ):
+        with pytest.raises(RecipeError, match=says):
+            run_study(study(text + f"  - {{name: c, {fused}}}"), tmp_path / "runs", tmp_path / "results", progress=False)
 
 
 def test_studies_are_found_by_path_by_name_and_by_system(tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -30,18 +30,23 @@ def table_rows(row: Row, runs: Runs, data: DataConfig) -> list[dict[str, Any]]:
 
     `runs`: by seed and fold ("" where the protocol has one split). `data`: what the row's recipe is about.
     """
+    return by_unit(row, lambda name, unit, published: _rows_of_unit(row, name, unit, runs, data, published))
+
+
+def by_unit(row: Row, rows_of: Callable[[str, str, float | str | None], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The rows for each unit: `rows_of` is given a name in the table, the unit ("" for the usual one) and the published figure."""
     rows = []
     for unit in row.units or ("",):
         name = row.name if len(row.units) < 2 else f"{row.name} ({unit})"
-        rows += _rows_of_unit(row, name, unit, runs, data, row.published if not rows else None)
+        rows += rows_of(name, unit, row.published if not rows else None)
     return rows
 
 
 def _rows_of_unit(row: Row, name: str, unit: str, runs: Runs, data: DataConfig, published: float | str | None) -> list[dict[str, Any]]:
     first = next(iter(runs.values()))
     seeds, folds = dict.fromkeys(seed for seed, _ in runs), dict.fromkeys(fold for _, fold in runs)
-    of_seed = {seed: {fold: _scores(row, runs[seed, fold], unit) for fold in folds} for seed in seeds}
-    trained = {fold: round(fmean(_trained(run.result, unit) for (_, of), run in runs.items() if of == fold)) for fold in folds}
+    of_seed = {seed: {fold: scores_in(unit, runs[seed, fold], row.name) for fold in folds} for seed in seeds}
+    trained = {fold: round(fmean(trained_on(run.result, unit) for (_, of), run in runs.items() if of == fold)) for fold in folds}
     kept = bundle.load(first.out / BUNDLE)
     parameters, macs = count(kept.build(), kept.shape)
     about = {
@@ -65,10 +70,11 @@ def _rows_of_unit(row: Row, name: str, unit: str, runs: Runs, data: DataConfig, 
     return [scores_row(name, dataset, protocol, of_seed, trained, **about)]
 
 
-def _scores(row: Row, run: RunResult, unit: str) -> Scores:
+def scores_in(unit: str, run: RunResult, name: str) -> Scores:
+    """A run's answers to its test part, counted in `unit` ("" for the usual one). `name`: of the row."""
     if unit == "samples":
         if not (run.out / SAMPLES).exists():
-            raise RecipeError(f"row {row.name!r}: its recipe takes one sample of each window; units: [windows] counts them")
+            raise RecipeError(f"row {name!r}: its recipe takes one sample of each window; units: [windows] counts them")
         return load_scores(run.out / SAMPLES)
     scores = load_scores(run.out / SCORES)
     if unit == "clips":
@@ -76,7 +82,7 @@ def _scores(row: Row, run: RunResult, unit: str) -> Scores:
     return replace(scores, unit=unit or scores.unit)
 
 
-def _trained(result: Mapping[str, Any], unit: str) -> int:
+def trained_on(result: Mapping[str, Any], unit: str) -> int:
     """How many trained; after a refit the weights have seen the validation part too."""
     if unit == "samples":
         return result["samples"]["n_train"]
