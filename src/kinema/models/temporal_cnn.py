@@ -6,6 +6,7 @@ Smaller, Faster and Better, ACM Multimedia Asia 2019.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -65,7 +66,7 @@ class TemporalCNN(nn.Module):
         self.embed_norm = nn.BatchNorm1d(config.embedding * len(self.geometry.sizes))
         self.dropout = _Dropout(config.dropout)
         widths = (self.embed_norm.num_features, *config.widths)
-        self.blocks = nn.ModuleList(_Block(*pair, config.kernel) for pair in zip(widths, widths[1:], strict=False))
+        self.blocks = nn.ModuleList(_Block(*pair, config.kernel) for pair in itertools.pairwise(widths))
         self.head_dropout = nn.Dropout(config.head_dropout)
         self.num_features = 2 * config.widths[-1]
         self.reset_classifier(num_classes)
@@ -91,12 +92,11 @@ class TemporalCNN(nn.Module):
     def _person_features(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(N, T, V, C) and its mask (N, T, V) to (N, num_features)."""
         x = self.known(*self.geometry(x, mask))
-        parts = [embed(part) for embed, part in zip(self.embed, x.split(self.geometry.sizes, -1), strict=True)]
-        frames = x.shape[1]
-        x = torch.cat([part.flatten(0, 1) for part in parts], 1)
-        x = F.relu(self.embed_norm(x))
+        groups = x.flatten(0, 1).split(self.geometry.sizes, 1)
+        embedded = torch.cat([embed(group) for embed, group in zip(self.embed, groups, strict=True)], 1)
+        embedded = F.relu(self.embed_norm(embedded))
         # To (N, channels, 1, T), channels last in memory as it is: convolutions are at their fastest so on a CPU.
-        x = x.unflatten(0, (-1, 1, frames)).permute(0, 3, 1, 2)
+        x = embedded.unflatten(0, (-1, 1, x.shape[1])).permute(0, 3, 1, 2)
         for i, block in enumerate(self.blocks):
             x = block(self.dropout(F.max_pool2d(x, (1, 2)) if i else x))
         return torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
