@@ -31,6 +31,7 @@ from kinema.training import typed
 from kinema.training.checkpoint import load_checkpoint, save_checkpoint
 from kinema.training.closed_form import fit_at_once, is_fitted_at_once
 from kinema.training.data import Prepared, modalities, prepare, prepare_whole, recording, window_count
+from kinema.training.importing import start_bundle
 from kinema.training.load import check_recipe, dump_recipe, load_recipe
 from kinema.training.loop import History, Stage, probabilities
 from kinema.training.monitor import Monitor
@@ -112,7 +113,7 @@ def fit(recipe: Recipe, out: str | Path, resume: bool = False, progress: bool = 
     check_recipe(recipe)
     model_config(recipe.model.name, **recipe.model.config)  # told before minutes are spent on reading
     if recipe.init.bundle:
-        bundles.load(recipe.init.bundle)
+        start_bundle(recipe.init, recipe.input.layout)
     if recipe.quotes:
         _quoted(recipe.quotes)
     out = Path(out).expanduser()
@@ -181,7 +182,7 @@ def make_model(recipe: Recipe, samples: Samples, classes: int) -> tuple[nn.Modul
     """The recipe's network for these samples, initialised; the seed decides its random weights."""
     torch.manual_seed(recipe.seed)
     model = create_model(recipe.model.name, classes, samples.shape, **recipe.model.config)
-    return model, initialise(model, recipe.init)
+    return model, initialise(model, recipe.init, recipe.input.layout)
 
 
 def _open(out: Path, recipe: Recipe, resume: bool) -> dict[str, Any] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +13,7 @@ from kinema import bundle as bundles
 from kinema.bundle import Bundle
 from kinema.errors import DataError, RecipeError, unknown
 from kinema.layout import get_layout
+from kinema.training.recipe import InitConfig
 from kinema.transforms.config import PoseInput
 
 if TYPE_CHECKING:
@@ -89,13 +92,21 @@ def import_checkpoint(
     Raises `DataError` for a file that holds something else, or tensors that the model lacks or that it needs and the file
     lacks; `RecipeError` for an unknown `arch`; `LayoutError`; `KinemaError` where `out` cannot be written.
     """
+    bundle = published(checkpoint, Path(out).stem, arch=arch, labels=labels, layout=layout)
+    return Imported(bundle, bundles.save(bundle, out))
+
+
+def published(
+    checkpoint: str | Path, name: str, *, arch: str = "efficientgcn-b0", labels: str | Path | None = None, layout: str | None = None
+) -> Bundle:
+    """The bundle of that name, not written; arguments and errors as for `import_checkpoint`."""
     if arch not in FORMS:
         raise RecipeError(unknown("architecture", arch, FORMS))
     form = FORMS[arch]
     input = form.input if layout is None else replace(form.input, layout=get_layout(layout).name)
     state = form.read(checkpoint, input.layout)
     bundle = Bundle(
-        name=Path(out).stem,
+        name=name,
         model=form.model,
         config=form.config,
         classes=_classes(labels),
@@ -106,7 +117,20 @@ def import_checkpoint(
         notes=form.notes,
     )
     _check(bundle, checkpoint)
-    return Imported(bundle, bundles.save(bundle, out))
+    return bundle
+
+
+def start_bundle(init: InitConfig, layout: str | None = None) -> Bundle:
+    """The bundle that training starts from, `init.bundle`; published weights are made one in the recipe's joint layout.
+
+    Raises `BundleError`, and for published weights the errors of `import_checkpoint`.
+    """
+    source = os.path.expandvars(init.bundle or "")
+    if unset := re.search(r"\$\{?(\w+)", source):
+        raise RecipeError(f"init.bundle: {init.bundle} needs the environment variable {unset[1]}, which is not set")
+    if init.arch is None:
+        return bundles.load(source)
+    return published(source, Path(source).stem, arch=init.arch, layout=layout)
 
 
 def _classes(labels: str | Path | None) -> Sequence[str]:

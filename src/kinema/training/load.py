@@ -114,6 +114,8 @@ def check_recipe(recipe: Recipe, source: str | Path = "recipe") -> Recipe:
         raise RecipeError(f"{source}: data.use: all trains on every clip; it needs fit.selection: last, and neither protocol nor fold")
     if recipe.quotes and (recipe.data.use != "all" or ": " not in recipe.quotes):
         raise RecipeError(f'{source}: quotes is {recipe.quotes!r}; "FILE: ROW" is expected, and only with data.use: all')
+    if recipe.init.arch and not recipe.init.bundle:
+        raise RecipeError(f"{source}: init.arch is {recipe.init.arch!r}, of weights in no file; init.bundle names it")
     if recipe.fit.warmup >= recipe.fit.epochs:
         raise RecipeError(f"{source}: fit.warmup is {recipe.fit.warmup}; it must be less than fit.epochs, {recipe.fit.epochs}")
     if recipe.fit.selection == "last":

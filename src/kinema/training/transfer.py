@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from kinema.errors import RecipeError, unknown
+from kinema.training.importing import start_bundle
 from kinema.training.recipe import InitConfig
 
 Shapes = dict[str, tuple[int, ...]]
@@ -50,8 +51,8 @@ class Account:
         return "\n".join(lines + [f"  note: {note}" for note in self.notes])
 
 
-def initialise(model: nn.Module, init: InitConfig) -> Account:
-    """Put a bundle's weights into `model` and freeze what `init` names.
+def initialise(model: nn.Module, init: InitConfig, layout: str | None = None) -> Account:
+    """Put a bundle's weights into `model` and freeze what `init` names. `layout`: joints that published weights are loaded for.
 
     A parameter is loaded where name and shape agree. With `layers: backbone` the classification head stays fresh, as
     does whatever `remake` names. Call it before the optimiser is made.
@@ -66,7 +67,7 @@ def initialise(model: nn.Module, init: InitConfig) -> Account:
             if not any(name.startswith(prefix) for name in own):
                 raise RecipeError(f"init.{key}: {unknown('parameter prefix', prefix, {part for name in own for part in _prefixes(name)})}")
     if init.bundle is not None:
-        _load(model, init, account)
+        _load(model, init, layout, account)
     for name, parameter in model.named_parameters():
         frozen = name.startswith(init.freeze) if init.freeze else False
         parameter.requires_grad_(not frozen)
@@ -80,10 +81,8 @@ def initialise(model: nn.Module, init: InitConfig) -> Account:
     return account
 
 
-def _load(model: nn.Module, init: InitConfig, account: Account) -> None:
-    from kinema.bundle import load
-
-    bundle = load(init.bundle)
+def _load(model: nn.Module, init: InitConfig, layout: str | None, account: Account) -> None:
+    bundle = start_bundle(init, layout)
     account.source = f"{bundle.name} ({bundle.hash[:16]})"
     own = model.state_dict()
     head = tuple(model.head_prefixes()) if init.layers == "backbone" else ()
