@@ -28,8 +28,10 @@ def project(crop: DepthCrop, frames: np.ndarray, view: str) -> np.ndarray:
     if view == "front":
         return frames
     side = crop.side
-    time, row, column = np.nonzero(frames)
-    depth = crop.millimetres()[frames[time, row, column]]
+    where = np.flatnonzero(frames)
+    time, pixel = np.divmod(where, side * side)
+    row, column = (part.astype(np.float32) for part in np.divmod(pixel.astype(np.int32), side))
+    depth = crop.millimetres()[frames.reshape(-1)[where]]
     # Where the point would be seen at the middle depth, in pixels of the crop.
     share = depth / np.float32(crop.middle)
     y = ((row + np.float32(0.5)) * crop.zoom + crop.top - crop.center_y) * share
@@ -44,12 +46,14 @@ def project(crop: DepthCrop, frames: np.ndarray, view: str) -> np.ndarray:
     value = np.clip(128 + near * (crop.pixel / STEP), 1, 255).astype(np.uint8)
     down, across = np.floor(down - 0.5).astype(np.int32), np.floor(across - 0.5).astype(np.int32)
     inside = (down >= 0) & (down < side - 1) & (across >= 0) & (across < side - 1)
-    at = ((time * side + down) * side + across)[inside]
-    value = value[inside]
-    seen = np.zeros(frames.size, np.uint8)
-    for offset in (0, 1, side, side + 1):
-        np.maximum.at(seen, at + offset, value)
-    return seen.reshape(frames.shape)
+    at, value = (time * (side * side) + down * side + across)[inside], value[inside]
+    # The nearest last, so that it stays; bytes are sorted in linear time.
+    order = np.argsort(value, kind="stable")
+    seen = np.zeros(frames.shape, np.uint8)
+    seen.reshape(-1)[at[order]] = value[order]
+    for later, earlier in ((seen[:, 1:], seen[:, :-1]), (seen[:, :, 1:], seen[:, :, :-1])):
+        np.maximum(later, earlier.copy(), out=later)
+    return seen
 
 
 def view_box(crop: DepthCrop, view: str, fit: str) -> tuple[float, float, float, float]:
@@ -118,7 +122,7 @@ def difference_image(frames: np.ndarray) -> np.ndarray:
     return np.rint(total * (255 / max(int(total.max()), 1))).astype(np.uint8)
 
 
-DESCRIPTORS = {"motion": motion_image, "difference": difference_image}
+DESCRIPTORS = ("motion", "difference")
 
 
 def descriptor(
@@ -134,11 +138,13 @@ def descriptor(
         raise DataError("has 1 depth image; a difference image needs at least 2")
     images = []
     for view in views:
-        values = np.take(value_table(crop, view, scale), project(crop, crop.frames, view))
+        table, seen = value_table(crop, view, scale), project(crop, crop.frames, view)
         for segment in range(segments):
             first, last = (total * (begin + share * (segment + end) / segments) for end in (0, 1))
             start = min(int(first), max(total - 2, 0))
-            images.append(DESCRIPTORS[form](values[start : max(round(last), start + 2)]))
+            part = seen[start : max(round(last), start + 2)]
+            # The largest value is that of the largest nearness.
+            images.append(table[motion_image(part)] if form == "motion" else difference_image(table[part]))
     return np.stack(images)
 
 
@@ -146,16 +152,32 @@ def resample(pictures: Tensor, boxes: Tensor, size: int, place: Tensor | None = 
     """(N, C, S, S) pictures cut to `boxes` (N, 4: top, left, bottom, right, in pixels) and scaled to (N, C, size, size), float32.
 
     `place`: (N, 2, 3), where each point of the new picture is taken from, both in -1..1 across the box (x, y). What lies outside
-    the picture is 0. Bilinear, and where pictures shrink the mean of several points a pixel.
+    the picture is 0. A new pixel is the mean of what it covers, between pixels where it is smaller than one; with a rotation that
+    of evenly spread points.
     """
     side = pictures.shape[-1]
-    points = max(1, round(side / size))
     boxes = boxes.to(torch.float32)
     middle = (boxes[:, [1, 0]] + boxes[:, [3, 2]]) / side - 1
     half = (boxes[:, [3, 2]] - boxes[:, [1, 0]]) / side
     if place is None:
         place = torch.eye(2, 3).expand(len(boxes), 2, 3)
     theta = half[:, :, None] * place.to(boxes) + functional.pad(middle[:, :, None], (2, 0))
+    if not theta[:, [0, 1], [1, 0]].any():
+        across, down = (_cover(theta[:, axis, axis], theta[:, axis, 2], side, size).to(pictures.device) for axis in (0, 1))
+        count, channels = pictures.shape[:2]
+        cut = torch.bmm(pictures.float().view(count, -1, side), across.mT).view(count, channels, side, size)
+        cut = torch.bmm(down, cut.transpose(1, 2).reshape(count, side, -1))
+        return cut.view(count, size, channels, size).transpose(1, 2)
+    points = max(1, round(side / size))
     grid = functional.affine_grid(theta.to(pictures.device), [len(boxes), 1, points * size, points * size], align_corners=False)
     cut = functional.grid_sample(pictures.float(), grid, padding_mode="zeros", align_corners=False)
     return functional.avg_pool2d(cut, points) if points > 1 else cut
+
+
+def _cover(scale: Tensor, shift: Tensor, side: int, size: int) -> Tensor:
+    """(N, size, side) weights: the share of each of `side` pixels in each of `size` along an axis; position x in -1..1 of the new
+    one lies at scale x + shift of the old one."""
+    centre = (scale[:, None] * ((2 * torch.arange(size) + 1) / size - 1) + shift[:, None] + 1) * (side / 2)
+    half = (scale.abs() * (side / size)).clamp(min=1)[:, None, None] / 2
+    distance = (centre[:, :, None] - (torch.arange(side) + 0.5)).abs()
+    return (half + 0.5 - distance).clamp(0, 1) / (2 * half)

@@ -172,7 +172,9 @@ class DepthSamples:
             stack = torch.from_numpy(np.stack([pictures[i] for i in which.tolist()]))
             stack = stack.to(device, non_blocking=True) if device is not None else stack
             where = None if place is None else place[which].repeat_interleave(parts, 0)
-            cut = depth.resample(stack.flatten(0, 1), boxes[which].flatten(0, 1), size, where) / 255
+            cut = (
+                depth.resample(stack.flatten(0, 1), boxes[which].flatten(0, 1), size, where).div_(255).clamp_(max=1)
+            )  # sums of shares round up
             cut = cut.view(len(which), parts, *cut.shape[1:])
             if len(which) == len(clips):
                 return cut
