@@ -172,8 +172,9 @@ class Bundle:
         fields = {name: value for name, value in vars(self).items() if name in self.__dataclass_fields__ and name != "state"}
         return {**fields, "classes": list(self.classes), **_inputs(self), "hash": self.hash}
 
-    def describe(self) -> str:
-        """A few lines for people: what it recognises, what it takes, how it was measured."""
+    @property
+    def takes(self) -> str:
+        """What it takes, in words."""
         takes = []
         if self.channels:
             takes = [f"{self.dims}-D skeletons ({self.input.layout}, {self.unit}), {self.window_seconds:.1f} s at {self.fps:g} fps"]
@@ -181,16 +182,16 @@ class Bundle:
             takes.append(f"depth images ({self.depth.shape})")
         if self.inertial:
             takes.append(f"signals of a worn sensor ({self.inertial.shape})")
+        return " and ".join(takes)
+
+    def describe(self) -> str:
+        """A few lines for people: what it recognises, what it takes, how it was measured."""
         lines = [
             f"{self.name} ({self.hash[:16]}): {self.model}, {len(self.classes)} classes",
-            f"  takes    {' and '.join(takes)}",
+            f"  takes    {self.takes}",
             f"  classes  {', '.join(self.classes)}",
         ]
-        if self.result:
-            lines.append("  measured " + ", ".join(f"{key} {value}" for key, value in _brief(self.result)))
-        if self.notes:
-            lines.append(f"  notes    {self.notes}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *ending(self.result, self.notes)])
 
 
 def shipped() -> list[str]:
@@ -214,6 +215,19 @@ def load(source: str | Path | Bundle) -> Bundle:
     """
     if isinstance(source, Bundle):
         return source
+    path, data = read_file(source)
+    try:
+        about, state, digest = unseal(data)
+        _expect("fused" not in about, "several bundles fused into one, where a single one is expected")
+        bundle = bundle_of(about, state)
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from error
+    bundle.__dict__["hash"] = digest
+    return bundle
+
+
+def read_file(source: str | Path) -> tuple[Path, bytes]:
+    """The file that a name or path stands for, as for `load`, and its bytes, unchecked."""
     names = shipped()
     if str(source) in names:
         path = WEIGHTS / f"{source}.safetensors"
@@ -229,37 +243,43 @@ def load(source: str | Path | Bundle) -> Bundle:
             raise BundleError(f"{path}: not a file")
         if path.stat().st_size > _MAX_FILE:
             raise BundleError(f"{path}: larger than {_MAX_FILE >> 30} GiB; not a bundle")
-        data = path.read_bytes()
+        return path, path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from error
-    try:
-        return _parse(data)
-    except BundleError as error:
-        raise BundleError(f"{path}: {error}") from error
 
 
 def _serialise(bundle: Bundle) -> tuple[bytes, str]:
     """The file's bytes and its digest."""
+    return seal(bundle.name, bundle.state, about_of(bundle))
+
+
+def about_of(bundle: Bundle) -> dict[str, Any]:
+    """Everything but the weights, as it is written to a file."""
+    about = {f.name: getattr(bundle, f.name) for f in fields(bundle) if f.name not in ("state", *_INPUTS)}
+    return {**about, **_inputs(bundle)}
+
+
+def seal(name: str, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> tuple[bytes, str]:
+    """A file's bytes with their digest in them, and the digest. `name`: of the bundle, for errors."""
     import torch
     from safetensors.torch import save as to_bytes
 
-    state = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in bundle.state.items()}
+    state = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
     for key, value in state.items():
         if value.is_floating_point() and not value.isfinite().all():
-            raise BundleError(f"bundle {bundle.name!r}: its weights are not finite numbers (in {key})")
-    about = {f.name: getattr(bundle, f.name) for f in fields(bundle) if f.name not in ("state", *_INPUTS)}
-    about = {"sha256": _NO_DIGEST, "format": _FORMAT, **about, **_inputs(bundle)}
+            raise BundleError(f"bundle {name!r}: its weights are not finite numbers (in {key})")
     try:
-        text = json.dumps(about, allow_nan=False)
+        text = json.dumps({"sha256": _NO_DIGEST, "format": _FORMAT, **about}, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise BundleError(f"bundle {bundle.name!r}: JSON cannot hold its settings: {error}") from error
+        raise BundleError(f"bundle {name!r}: JSON cannot hold its settings: {error}") from error
     data = to_bytes(state, {"kinema": text})
     at = _digest_at(data, 8 + int.from_bytes(data[:8], "little"))
     digest = hashlib.sha256(data).hexdigest()
     return data[:at] + digest.encode() + data[at + 64 :], digest
 
 
-def _parse(data: bytes) -> Bundle:
+def unseal(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor], str]:
+    """What `seal` was given: the metadata, not yet looked at, the tensors, and the digest; `BundleError` for any changed byte."""
     from safetensors import SafetensorError
     from safetensors.torch import load as from_bytes
 
@@ -281,14 +301,18 @@ def _parse(data: bytes) -> Bundle:
     _expect(isinstance(about, dict), "the bundle's metadata is not a mapping")
     _expect(about.pop("format", None) == _FORMAT, "written in a form that this version of Kinema does not know")
     del about["sha256"]
+    return about, state, digest.decode()
+
+
+def bundle_of(about: Any, state: Mapping[str, Tensor]) -> Bundle:
+    """A bundle from what `about_of` gave, every field checked."""
+    _expect(isinstance(about, dict), "the bundle's metadata is not a mapping")
     known = {f.name for f in fields(Bundle)} - {"state"}
     # Bundles of skeletons alone were written before there were other modalities.
     about = {"depth": None, "inertial": None, **about}
     _expect(about.keys() == known, f"the bundle's metadata lacks or adds {', '.join(sorted(about.keys() ^ known))}")
     inputs = {name: None if about[name] is None else _settings(kind, about[name], name) for name, kind in _INPUTS.items()}
-    bundle = Bundle(state=state, **{**about, **inputs})
-    bundle.__dict__["hash"] = digest.decode()
-    return bundle
+    return Bundle(state=state, **{**about, **inputs})
 
 
 def _digest_at(data: bytes, end: int) -> int:
@@ -336,6 +360,12 @@ def _fits(hint: Any, key: str, value: Any) -> bool:
     if hint in (bool, str):
         return isinstance(value, hint)
     return value in get_args(hint)
+
+
+def ending(result: dict[str, Any], notes: str) -> list[str]:
+    """Last lines of a description: what was measured, and the notes."""
+    lines = ["  measured " + ", ".join(f"{key} {value}" for key, value in _brief(result))] if result else []
+    return [*lines, f"  notes    {notes}"] if notes else lines
 
 
 def _brief(result: dict[str, Any]) -> list[tuple[str, str]]:
