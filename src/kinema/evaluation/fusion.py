@@ -13,7 +13,7 @@ import numpy as np
 
 from kinema.errors import DataError
 from kinema.evaluation.scores import Scores
-from kinema.fused import Fusion, Rule, log_probabilities
+from kinema.fused import Fusion, Rule, log_probabilities, plain
 
 # A validation part is small: equal weights (and no constants) count as if so many further clips spoke for them.
 PRIOR = 10.0
@@ -112,7 +112,7 @@ class _Table:
             self.rows[scores.clip_ids[clip]].append(row)
 
     def match(self, first: _Table) -> None:
-        own, wanted = [[_plain(name) for name in table.scores.classes] for table in (self, first)]
+        own, wanted = [[plain(name) for name in table.scores.classes] for table in (self, first)]
         if set(own) != set(wanted):
             only = sorted(set(own) - set(wanted))[:3] or sorted(set(wanted) - set(own))[:3]
             raise DataError(
@@ -205,7 +205,3 @@ def _stacking(logs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
     # All coefficients at 0 would be no answer; only a validation part of noise asks for that.
     scaled = found.x[:n] if found.x[:n].sum() > 1e-6 else np.full(n, 1e-3)
     return scaled / n, found.x[n:]
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.casefold().split())

@@ -36,6 +36,7 @@ class Prediction:
         reason: why nothing is known; empty where `probabilities` are an answer.
         source: the file that it was read from.
         pose: the skeletons as they were read, for drawing.
+        notes: what there is to know about the answer, such as which of several models could not take part in it.
     """
 
     clip_id: str
@@ -46,6 +47,7 @@ class Prediction:
     reason: str = ""
     source: Path | None = None
     pose: PoseSequence | None = field(default=None, repr=False)
+    notes: str = ""
 
     @classmethod
     def nothing(cls, clip_id: str, classes: tuple[str, ...], reason: str) -> Prediction:
@@ -84,6 +86,7 @@ class Prediction:
             "probability": self.probability,
             "truth": self.true_label,
             "reason": self.reason or None,
+            "notes": self.notes or None,
             "top": _entries(self.top(k)),
             "windows": [
                 {"start": window.start, "end": window.end, "top": _entries(_top(self.classes, window.probabilities, k))}
@@ -112,7 +115,8 @@ class Prediction:
         best = ", ".join(f"{label} {share:.1%}" for label, share in self.top(3))
         windows = f"; {len(self.windows)} windows" if self.windows else ""
         truth = "" if self.truth is None else f"; true: {self.true_label}"
-        return f"<Prediction {self.clip_id}: {best}{windows}{truth}>"
+        notes = f"; {self.notes}" if self.notes else ""
+        return f"<Prediction {self.clip_id}: {best}{windows}{truth}{notes}>"
 
 
 def _top(classes: tuple[str, ...], probabilities: np.ndarray, k: int) -> list[tuple[str, float]]:

@@ -14,6 +14,8 @@ from kinema.bundle import Bundle
 from kinema.bundle import load as load_bundle
 from kinema.clip import Clip, PoseSequence
 from kinema.errors import BundleError, DataError, KinemaError, LayoutError
+from kinema.fused import FusedBundle, plain
+from kinema.fused import load as load_any
 from kinema.layout import conversion, get_layout
 from kinema.recognition.prediction import Prediction, WindowPrediction
 from kinema.recognition.resample import at_rate
@@ -252,12 +254,15 @@ class Recognizer:
         """The bundle's class of that name, whatever its capitals and spaces."""
         if label is None:
             return None
-        return next((i for i, name in enumerate(self.bundle.classes) if _plain(name) == _plain(label)), None)
+        return next((i for i, name in enumerate(self.bundle.classes) if plain(name) == plain(label)), None)
 
 
-def load(bundle: Bundle | str | Path, device: str = "cpu") -> Recognizer:
-    """A recognizer from the name or path of a bundle."""
-    return Recognizer(bundle, device)
+def load(bundle: Bundle | FusedBundle | str | Path, device: str = "cpu") -> Recognizer:
+    """A recognizer from the name or path of a bundle, of one model or of several that are fused."""
+    from kinema.recognition.fused import FusedRecognizer
+
+    loaded = load_any(bundle)
+    return FusedRecognizer(loaded, device) if isinstance(loaded, FusedBundle) else Recognizer(loaded, device)
 
 
 def _seconds(clip: Clip) -> np.ndarray:
@@ -294,10 +299,6 @@ def read_recordings(paths: Sequence[str | Path], on_error: OnError = "raise") ->
 
 def _labelled(clips: Iterable[Clip], classes: Sequence[str] | None) -> list[_Recording]:
     return [(clip, None if classes is None or clip.label is None else classes[clip.label]) for clip in clips]
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.casefold().split())
 
 
 def _clip(item: Clip | PoseSequence) -> Clip:

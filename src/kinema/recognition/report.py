@@ -20,6 +20,7 @@ def _text(prediction: Prediction, top: int) -> str:
     best = prediction.top(top)
     width = max((len(label) for label, _ in best), default=0)
     lines += [f"  {label:<{width}}  {100 * probability:5.1f} %" for label, probability in best]
+    lines += [f"  {prediction.notes}"] if prediction.notes else []
     lines += [f"  {start:6.1f} to {end:6.1f} s  {label}" for start, end, label in _spans(prediction)]
     return "\n".join(lines)
 

@@ -69,6 +69,8 @@ class ActivityRecognizer:
     ):
         self.recognizer = bundle if isinstance(bundle, Recognizer) else Recognizer(bundle, device)
         self.bundle = self.recognizer.bundle
+        if not isinstance(self.bundle, Bundle):
+            raise BundleError(f"bundle {self.bundle.name!r} is several fused into one; a stream takes a single one")
         if self.bundle.modalities != ("pose",):
             raise BundleError(f"bundle {self.bundle.name!r} takes {' and '.join(self.bundle.modalities)}; a stream has skeletons alone")
         self.window = self.bundle.window_seconds if window is None else window
