@@ -23,7 +23,8 @@ def project(crop: DepthCrop, frames: np.ndarray, view: str) -> np.ndarray:
 
     "front": as they are. "side": from the right of the picture, near the camera to the left, the rows as in front. "top": from
     above, near the camera at the bottom, the columns as in front. Points in space are seen without perspective; one covers the
-    two by two pixels nearest to it, because depth comes in steps that would leave gaps.
+    two by two pixels nearest to it, because depth comes in steps that would leave gaps. `near` to `far` is in the middle, and is
+    made to fit where it is longer than the front view is wide.
     """
     if view == "front":
         return frames
@@ -38,7 +39,7 @@ def project(crop: DepthCrop, frames: np.ndarray, view: str) -> np.ndarray:
     x = ((column + np.float32(0.5)) * crop.zoom + crop.left - crop.center_x) * share
     y = (y + crop.center_y - crop.top) / crop.zoom
     x = (x + crop.center_x - crop.left) / crop.zoom
-    z = (depth - crop.middle) / crop.pixel + side / 2
+    z = (depth - (crop.near + crop.far) / 2) / _depth_pixel(crop) + side / 2
     if view == "side":
         down, across, near = y, z, x - side / 2
     else:
@@ -71,10 +72,16 @@ def view_box(crop: DepthCrop, view: str, fit: str) -> tuple[float, float, float,
         row, column = (side / 2 if view == "top" else row), (side / 2 if view == "side" else column)
         return (row - half, column - half, row + half, column + half)
     top, left, bottom, right = crop.box
-    near, far = ((depth - crop.middle) / crop.pixel + side / 2 for depth in (crop.near, crop.far))
     if view == "front":
         return crop.box
-    return (top, near - 1, bottom, far + 1) if view == "side" else (side - far - 1, left, side - near + 1, right)
+    half = (crop.far - crop.near) / 2 / _depth_pixel(crop) + 1
+    near, far = side / 2 - half, side / 2 + half
+    return (top, near, bottom, far) if view == "side" else (near, left, far, right)
+
+
+def _depth_pixel(crop: DepthCrop) -> float:
+    """Millimetres to a pixel along the depth axis of side and top views."""
+    return max(crop.pixel, (crop.far - crop.near) / (crop.side - 4))
 
 
 def _median_place(frames: np.ndarray) -> tuple[float, float]:
