@@ -11,6 +11,7 @@ from typing import Any, Literal
 from kinema._commandline import overridable, run
 from kinema._memory import keep_freed_memory
 from kinema.errors import KinemaError
+from kinema.fused import Rule
 from kinema.training.recipe import Recipe
 
 
@@ -126,6 +127,45 @@ def evaluate(
             print(f"drawn: {path}", file=sys.stderr)
 
 
+def fuse(
+    members: list[str],
+    *,
+    rule: Rule = "average",
+    out: str | None = None,
+    clips: bool = False,
+    root: str | None = None,
+    on_error: Literal["raise", "skip"] = "raise",
+    figures: str | None = None,
+    json: bool = False,
+) -> None:
+    """Make one answer of several models' answers to the same test part, and measure it beside each of them.
+
+    Args:
+        members: Folders of runs, whose saved scores are taken, or bundles, which are measured now on their own data set.
+        rule: How: average, product or maximum of the probabilities; weighted and stacked learn from validation clips.
+        out: Write all members and the rule as one bundle, OUT.safetensors.
+        clips: Average each member's answers to the windows of a clip before they are fused.
+        root: Folder of the data set, for bundles. Default: the folder of its name under $KINEMA_DATA.
+        on_error: What happens at a clip that a bundle cannot use: "raise" stops, "skip" lets the other members answer, and counts it.
+        figures: Folder for pictures of the confusion matrix and the classes.
+        json: Print the result as one JSON object and nothing else.
+    """
+    from kinema import fused
+    from kinema.evaluation import fuse_runs
+    from kinema.evaluation.plots import write_figures
+
+    learns = rule in fused.LEARNED
+    read = [fuse_runs.read_member(each, validation=learns, root=root, on_error=on_error, progress=not json) for each in members]
+    result, _, bundle = fuse_runs.fuse(read, rule, clips)
+    if out:
+        fused.save(bundle, out)
+        result["bundle"] = out
+    _print(fuse_runs.fusion_text(result) + (f"\nbundle    {out}" if out else ""), result, json)
+    if figures:
+        for path in write_figures(result, Path(figures)):
+            print(f"drawn: {path}", file=sys.stderr)
+
+
 def report(run: str, *, out: str | None = None) -> None:
     """Write one self-contained HTML page about a run: result, curves, confusion matrix, per-class table, worst clips.
 
@@ -223,7 +263,8 @@ def bundles(name: str = "", *, json: bool = False) -> None:
         name: Name or path of one bundle. Default: all that ship.
         json: Print one JSON object and nothing else.
     """
-    from kinema.bundle import load, shipped
+    from kinema.bundle import shipped
+    from kinema.fused import load
 
     loaded = [load(each) for each in ([name] if name else shipped())]
     text = "\n\n".join(bundle.describe() for bundle in loaded)
@@ -333,6 +374,7 @@ COMMANDS = {
     "predict": predict,
     "train": train,
     "evaluate": evaluate,
+    "fuse": fuse,
     "report": report,
     "data": {"list": data_list, "inspect": data_inspect, "audit": data_audit, "convert": data_convert},
     "models": models,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -183,15 +183,15 @@ def evaluation_text(result: dict[str, Any]) -> str:
         f"{result['n_train']} clips train, {result['n_val']} validate, {result['n_test']} test",
         f"bundle {bundle['name']} ({bundle['hash'][:16]}) on the {result['part']} part, {result['n']} {unit}",
         "",
-        _headline("top-1", result),
+        headline("top-1", result),
         "  ".join(f"{name} {100 * result[key]:.2f} %" for name, key in (("top-5", "top5"), ("mean class", "mean_class"), ("F1", "f1")))
         + f"  loss {result['loss']:.3f}",
     ]
     if "clips" in result:
-        lines.append(_headline("by clip", result["clips"]))
+        lines.append(headline("by clip", result["clips"]))
     clean = result.get("clean")
     if clean and clean["excluded"]:
-        lines.append(_headline(f"without the {len(clean['excluded'])} clips that are copies of training clips", clean))
+        lines.append(headline(f"without the {len(clean['excluded'])} clips that are copies of training clips", clean))
     if result["seen"] and result["part"] == "test":
         lines.append(f"not a test: {result['seen']} of these clips trained the bundle or chose its weights")
     if result["skipped"]:
@@ -204,6 +204,7 @@ def evaluation_text(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _headline(name: str, metrics: dict[str, Any]) -> str:
+def headline(name: str, metrics: Mapping[str, Any]) -> str:
+    """Accuracy with its interval and counts, in one line."""
     low, high = metrics["interval"]
     return f"{name} {100 * metrics['top1']:.2f} %  [{100 * low:.1f}, {100 * high:.1f}]  ({metrics['correct']} of {metrics['n']})"
