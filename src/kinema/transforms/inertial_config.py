@@ -10,8 +10,15 @@ from typing import Literal
 
 from kinema.shape import InertialShape
 
+from kinema.shape import InertialShape
+
 FEATURES = ("acc", "gyro", "acc_norm", "gyro_norm", "gravity", "motion", "turn", "world")
 Feature = Literal["acc", "gyro", "acc_norm", "gyro_norm", "gravity", "motion", "turn", "world"]
+
+
+def width(feature: Feature) -> int:
+    """Channels of a feature: a magnitude is one, everything else has one for each axis."""
+    return 1 if feature.endswith("_norm") else 3
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,14 @@ class InertialInput:
     hop: int = 4
     bins: int = 0
     log: bool = True
+
+    @property
+    def shape(self) -> InertialShape:
+        """What a model is given."""
+        channels = sum(map(width, self.channels))
+        if not self.spectrogram:
+            return InertialShape(channels, self.samples)
+        return InertialShape(channels * (self.bins or self.window // 2 + 1), (self.samples - self.window) // self.hop + 1)
 
     @property
     def shape(self) -> InertialShape:
