@@ -1,0 +1,106 @@
+"""What networks on heatmap volumes have in common: key points in, a volume drawn where the network runs, a linear head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from kinema.errors import RecipeError, unknown
+from kinema.models.registry import PoseShape
+from kinema.transforms.boxes import PADDING, random_part, tight_box, to_pixels
+from kinema.transforms.heatmap import KINDS, HeatmapKind, heatmap_channels, heatmaps
+
+
+@dataclass(frozen=True)
+class HeatmapConfig:
+    """What is drawn; the defaults are PYSKL's.
+
+    Args:
+        heatmap: joints, one map each; limbs, one map each; or one-layer, all joints on one map.
+        sigma: standard deviation of the Gaussians, in pixels.
+        size: pixels of a map along each side.
+        test_size: the same when testing; 0 takes `size`, PYSKL 64.
+        padding: share of the tight box of all key points that is added on each side of it.
+        area: in training, a random part of the box is looked at, between these shares of its area; [1, 1] takes it as it is.
+        use_score: weigh maps by the key points' scores, where these are given.
+        dropout: probability before the last layer.
+    """
+
+    heatmap: HeatmapKind = "joints"
+    sigma: float = 0.6
+    size: int = 56
+    test_size: int = 0
+    padding: float = PADDING
+    area: tuple[float, float] = (0.56, 1.0)
+    use_score: bool = True
+    dropout: float = 0.5
+
+
+class HeatmapNetwork(nn.Module):
+    """Input (B, M, T, V, 2 or 3): key points x, y in any unit, y downwards, and their score (stream "score").
+
+    The tight square box around all observed points of the clip becomes the map, so that neither place nor size of the persons
+    matters, nor the unit. Points outside the random part of it that training looks at are not drawn. What was not observed, or has
+    no score, draws nothing; a clip without anybody is an empty volume. Scores are clamped to 0..1.
+
+    Subclasses make `width` features a pixel of volumes (B, T, H, W, C) in `body`.
+    """
+
+    width: int
+
+    def __init__(self, config: HeatmapConfig, shape: PoseShape):
+        super().__init__()
+        if shape.channels not in (2, 3):
+            expected = "x and y, or x, y and score are expected (streams: [joint] or [joint, score], 2-D poses)"
+            raise RecipeError(f"points have {shape.channels} channels; {expected}")
+        if config.heatmap not in KINDS:
+            raise RecipeError(unknown("heatmap", config.heatmap, KINDS))
+        if config.size < 8 or 0 < config.test_size < 8:
+            raise RecipeError(f"maps of {min(config.size, config.test_size or config.size)} pixels are too small; give at least 8")
+        low, high = config.area
+        if not 0 < low <= high <= 1:
+            raise RecipeError(f"area {list(config.area)} is no range of shares of the box; 0 < lowest <= highest <= 1 is expected")
+        self.config = config
+        self.layout = shape.layout
+        self.channels = heatmap_channels(config.heatmap, shape.layout)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def reset_classifier(self, num_classes: int) -> None:
+        like = next(self.parameters())
+        self.fc = nn.Linear(self.width, num_classes).to(like.device, like.dtype)
+        nn.init.normal_(self.fc.weight, std=0.01)
+        nn.init.zeros_(self.fc.bias)
+
+    def head_prefixes(self) -> tuple[str, ...]:
+        return ("fc.",)
+
+    def volume(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, T, size, size, channels) float32: what the network sees of a batch; in training of a random part of each box."""
+        config = self.config
+        points, score = x[..., :2].float(), None
+        if x.shape[-1] == 3 and config.use_score:
+            score = x[..., 2].float().clamp(0, 1)
+        box = tight_box(points, mask, config.padding)
+        size = config.size if self.training else config.test_size or config.size
+        if self.training and config.area != (1, 1):
+            box = random_part(box, config.area)
+        points = to_pixels(points, box, (size, size))
+        return heatmaps(
+            points, score, mask, kind=config.heatmap, layout=self.layout, size=(size, size), sigma=config.sigma, channels_last=True
+        )
+
+    def body(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def forward_features(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):  # coordinates need their digits
+            volume = self.volume(x, mask)
+        return self.body(volume.to(next(self.parameters()).dtype)).float().mean((1, 2, 3))
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        return self.fc(self.dropout(features))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self.forward_head(self.forward_features(x, mask))
