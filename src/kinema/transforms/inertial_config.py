@@ -10,8 +10,6 @@ from typing import Literal
 
 from kinema.shape import InertialShape
 
-from kinema.shape import InertialShape
-
 FEATURES = ("acc", "gyro", "acc_norm", "gyro_norm", "gravity", "motion", "turn", "world")
 Feature = Literal["acc", "gyro", "acc_norm", "gyro_norm", "gravity", "motion", "turn", "world"]
 
@@ -63,15 +61,6 @@ class InertialInput:
         if not self.spectrogram:
             return InertialShape(channels, self.samples)
         return InertialShape(channels * (self.bins or self.window // 2 + 1), (self.samples - self.window) // self.hop + 1)
-
-    @property
-    def shape(self) -> InertialShape:
-        """What a model is given."""
-        channels = sum(1 if name.endswith("_norm") else 3 for name in self.channels)
-        if not self.spectrogram:
-            return InertialShape(channels, self.samples)
-        bins = self.bins or self.window // 2 + 1
-        return InertialShape(channels * bins, (self.samples - self.window) // self.hop + 1)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from kinema.errors import DataError, RecipeError, unknown
 from kinema.shape import InertialShape
 from kinema.transforms import inertial, sampling
 from kinema.transforms.batches import Batch
-from kinema.transforms.inertial_config import FEATURES, InertialAugment, InertialInput
+from kinema.transforms.inertial_config import FEATURES, InertialAugment, InertialInput, width
 
 VIEW_SHARE = 0.9  # of the clip, that further test-time views keep
 _AXES = {"acc": ("acc_x", "acc_y", "acc_z"), "gyro": ("gyro_x", "gyro_y", "gyro_z")}
@@ -32,9 +32,7 @@ _SENSORS = {
     "turn": ("gyro",),
     "world": ("acc", "gyro"),
 }
-_WIDTHS = {name: 1 if name.endswith("_norm") else 3 for name in _SENSORS}
-# A signal that stays within this share of its largest size, and at least so large in g or degrees per second, for two samples on
-# end has met the end of its sensor's range.
+# Signals of this size, in g and degrees per second, have met the end of their sensor's range.
 _SATURATED = {"acc": 7.9, "gyro": 990.0}
 _DEGREES = 90.0  # of "turn", that become 1
 
@@ -203,7 +201,7 @@ class InertialSamples:
             x = x.masked_fill(gone[:, None], 0)
         if augment.drop_channels:
             gone = inertial.dropped_sensor(len(x), len(self._sensors), augment.drop_channels, generator)
-            made_of = [[sensor in _SENSORS[name] for name in self.input.channels for _ in range(_WIDTHS[name])] for sensor in self._sensors]
+            made_of = [[sensor in _SENSORS[name] for name in self.input.channels for _ in range(width(name))] for sensor in self._sensors]
             x = x.masked_fill((gone[:, :, None] & torch.tensor(made_of)).any(1)[..., None].to(x.device), 0)
         return x
 
