@@ -182,6 +182,17 @@ def test_coordinates_have_weights_of_their_own_or_the_same(form):
     torch.testing.assert_close(shared(x), torch.cat([alone(x[:, c : c + 1]) for c in range(3)], 1))
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_half_precision_keeps_the_coordinates(form):
+    module, x = attention(form)
+    module, x = module.float(), x.float()
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = module(x)
+    rough.sum().backward()
+    assert rough.dtype == torch.float32
+    torch.testing.assert_close(rough, module(x), rtol=0.1, atol=0.1)
+
+
 def test_unknown_forms_and_heads_are_refused():
     with pytest.raises(RecipeError, match="known: document, reference, self-attention"):
         TemporalAttention(3, 50, 50, "paper")

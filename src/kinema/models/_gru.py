@@ -41,7 +41,7 @@ class GroupedBiGRU(nn.Module):
         both = torch.cat([x, x.flip(1)])
         gates = self.into_gates(both.flatten(1, 2)).unflatten(1, x.shape[1:3])
         with torch.autocast(x.device.type, enabled=False):
-            states = gru_steps(gates.float() if gates.dtype == torch.bfloat16 else gates, self.weight_hidden, self.bias_hidden)
+            states = gru_steps(gates.to(self.weight_hidden.dtype), self.weight_hidden, self.bias_hidden)
         return states[: self.groups] + states[self.groups :].flip(1)
 
 
