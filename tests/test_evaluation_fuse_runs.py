@@ -137,3 +137,15 @@ def test_the_bundle_that_is_left_answers_as_was_measured(runs, tmp_path, capsys)
     assert main(["bundles", str(out)]) == 0
     text = capsys.readouterr().out
     assert "2 bundles fused by rule 'stacked'" in text and "weight" in text
+
+
+def test_evaluate_takes_a_fused_bundle(runs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("kinema.datasets.base.read_dataset", lambda name, root=None, *, on_error="raise": toy_dataset(takes=2))
+    out = str(tmp_path / "both.safetensors")
+    assert main(["fuse", *words(runs, "a", "b"), "--rule", "weighted", "--out", out, "--json"]) == 0
+    assert main(["evaluate", "--bundle", out, "--json"]) == 0
+    fused_now, measured = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (measured["top1"], measured["n"], measured["seen"]) == (fused_now["top1"], 12, 0)
+    assert measured["loss"] == pytest.approx(fused_now["loss"], abs=1e-5)
+    assert main(["evaluate", "--bundle", out]) == 0
+    assert "fused-weighted" in capsys.readouterr().out

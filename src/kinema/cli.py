@@ -109,18 +109,21 @@ def evaluate(
         figures: Folder for pictures of the confusion matrix and the classes.
         json: Print the result as one JSON object and nothing else.
     """
-    from kinema.bundle import load
     from kinema.datasets.base import read_dataset
     from kinema.evaluation import evaluate as evaluation
+    from kinema.evaluation.fuse_runs import evaluate_fused
     from kinema.evaluation.plots import write_figures
+    from kinema.fused import FusedBundle, load
 
     loaded = load(bundle)
-    name = overrides.pop("data.name", None) or loaded.recipe["data"]["name"]
+    several = isinstance(loaded, FusedBundle)
+    name = overrides.pop("data.name", None) or (loaded.members[0] if several else loaded).recipe["data"]["name"]
     on_error = overrides.pop("data.on_error", "raise")
     dataset = read_dataset(name, overrides.pop("data.root", None), on_error=on_error)
     if overrides:
         raise KinemaError(f"kinema evaluate takes no --{next(iter(overrides))}; of the recipe's fields data.name, data.root, data.on_error")
-    result, _ = evaluation.evaluate(loaded, dataset, protocol, fold, part, on_error=on_error, progress=not json)
+    measure = evaluate_fused if several else evaluation.evaluate
+    result, _ = measure(loaded, dataset, protocol, fold, part, on_error=on_error, progress=not json)
     _print(evaluation.evaluation_text(result), result, json)
     if figures:
         for path in write_figures(result, Path(figures)):

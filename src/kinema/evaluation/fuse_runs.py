@@ -10,9 +10,9 @@ from typing import Any
 
 from kinema.bundle import Bundle
 from kinema.bundle import load as load_bundle
-from kinema.datasets.base import OnError, read_dataset
+from kinema.datasets.base import Dataset, OnError, read_dataset
 from kinema.errors import BundleError, DataError, KinemaError
-from kinema.evaluation.evaluate import clean_metrics, evaluate, headline
+from kinema.evaluation.evaluate import Part, clean_metrics, evaluate, headline
 from kinema.evaluation.fusion import Aligned, align, learn
 from kinema.evaluation.scores import Scores, load_scores
 from kinema.fused import LEARNED, FusedBundle, Rule
@@ -172,6 +172,46 @@ def _figures(members: Sequence[Member], test: Aligned, weights: Sequence[float])
             }
         )
     return rows
+
+
+def evaluate_fused(
+    bundle: FusedBundle,
+    dataset: Dataset,
+    protocol: str | None = None,
+    fold: str | None = None,
+    part: Part = "test",
+    *,
+    on_error: OnError = "raise",
+    progress: bool = False,
+) -> tuple[dict[str, Any], Scores]:
+    """Measure a fused bundle on one part of a data set's split: as `kinema.evaluation.evaluate.evaluate` does a single one.
+
+    Counted by clip where the members cut clips into other windows. `missing`, by member: samples that it had no answer to (with
+    `on_error="skip"`), which the others answered. `seen`: the most clips that any member was trained on or chosen by.
+    """
+    options = {"on_error": on_error, "progress": progress}
+    each = [evaluate(member, dataset, protocol, fold, part, **options) for member in bundle.members]
+    names = [f"{i + 1}: {member.name}" for i, member in enumerate(bundle.members)]
+    scores = {name: found for name, (_, found) in zip(names, each, strict=True)}
+    if len({found.unit for found in scores.values()}) > 1:
+        scores = {name: found.by_clip() for name, found in scores.items()}
+    test = align(scores, "allow")
+    fused, first = test.fused(bundle.fusion), each[0][0]
+    seen = [result["seen"] for result, _ in each if result["seen"] is not None]
+    result = {
+        **{key: first[key] for key in ("dataset", "protocol", "fold", "part", "n_train", "n_val", "n_test")},
+        "bundle": {"name": bundle.name, "hash": bundle.hash},
+        "unit": fused.unit,
+        **fused.metrics(),
+        "skipped": [f"{name}: {error}" for name, (result, _) in zip(names, each, strict=True) for error in result["skipped"]],
+        "missing": test.missing,
+        "seen": max(seen) if seen else None,
+    }
+    if fused.unit != "clips":
+        result["clips"] = {"unit": "clips", **fused.by_clip().metrics()}
+    if part == "test":
+        result["clean"] = clean_metrics(fused, set(first["clean"]["excluded"])) if first["clean"] else None
+    return result, fused
 
 
 def fusion_text(result: Mapping[str, Any]) -> str:
