@@ -235,6 +235,13 @@ def test_one_frame_is_enough_where_nothing_is_compared(form):
     assert everything(samples).amax() > 0.5
 
 
+@pytest.mark.parametrize("form", ["motion", "video"])
+def test_batches_are_made_on_the_device_that_is_wanted(form):
+    samples = DepthSamples.from_clips([clip()], replace(VIDEO, form=form, views=VIEWS))
+    batch = samples.batch([0], augment=replace(ALL, warp=0, mirror=0), device="meta")  # a device without numbers: none of others gets in
+    assert batch.inputs["depth"].device.type == batch.labels.device.type == "meta"
+
+
 def test_crops_of_different_sizes_make_one_batch():
     small = np.pad(np.full((3, 20, 10), 900, np.uint16), ((0, 0), (2, 2), (2, 2)))
     clips = [clip(), clip(small, "b"), clip(ball(frames=5), "c")]
@@ -301,9 +308,11 @@ def test_utd_mhads_people_fill_the_picture(data_root):
 
 
 def test_the_picture_of_all_inputs_can_be_drawn(tmp_path):
-    from kinema.evaluation.depth_plots import depth_figure
-    from kinema.evaluation.plots import save
+    from kinema.datasets.base import Dataset
+    from kinema.evaluation.depth_plots import depth_figure, draw_depth
 
-    figure = depth_figure(clip(ball(frames=20)), "a ball")
-    assert len(figure.axes) == 30
-    assert save(figure, tmp_path / "ball.png").stat().st_size > 10_000
+    dataset = Dataset("balls", (clip(ball(frames=20), "ball"),), ("rolling",), {}, (), tmp_path)
+    assert len(depth_figure(dataset.clips[0]).axes) == 30
+    assert draw_depth(dataset, "ball", tmp_path / "ball.png").stat().st_size > 10_000
+    with pytest.raises(DataError, match="unknown clip 'bal'; did you mean 'ball'"):
+        draw_depth(dataset, "bal", tmp_path / "ball.png")

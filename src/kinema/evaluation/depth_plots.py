@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kinema.clip import Clip
-from kinema.evaluation.plots import LIGHT, Colours
+from kinema.datasets.base import Dataset
+from kinema.errors import DataError, unknown
+from kinema.evaluation.plots import LIGHT, Colours, save
 from kinema.transforms.depth_config import DepthInput, DepthView
 
 if TYPE_CHECKING:
@@ -17,7 +20,18 @@ if TYPE_CHECKING:
 _TILES = 6  # a row
 _PARTS = 3
 _VIEWS: tuple[DepthView, ...] = ("front", "side", "top")
+_ORDER = ("first", "second", "third")
 _TILE, _GAP, _BETWEEN, _HEADING, _CAPTION, _MARGIN = 1.42, 0.1, 0.3, 0.44, 0.22, 0.3  # inches
+_Group = tuple[str, Sequence[str], np.ndarray]  # heading, captions, pictures
+
+
+def draw_depth(dataset: Dataset, clip_id: str, out: str | Path) -> Path:
+    """Draw the depth inputs of one clip of a data set into `out` (.png, .svg or .pdf). `DataError` where there is no such clip."""
+    if clip_id not in dataset.by_id:
+        raise DataError(unknown("clip", clip_id, dataset.by_id), dataset.root)
+    clip = dataset.by_id[clip_id]
+    label = "" if clip.label is None else f"{dataset.classes[clip.label]}: "
+    return save(depth_figure(clip, f"{label}{clip.id}"), out)
 
 
 def depth_figure(clip: Clip, title: str = "", colours: Colours = LIGHT) -> Figure:
@@ -42,10 +56,6 @@ def depth_figure(clip: Clip, title: str = "", colours: Colours = LIGHT) -> Figur
     rows.append([("Video, the proportions kept: depth", times, video[:_TILES])])
     rows.append([("Video: change since the frame before (grey is none)", times, (video[_TILES:] + 1) / 2)])
     return _drawn(rows, title, colours)
-
-
-_ORDER = ("first", "second", "third")
-_Group = tuple[str, Sequence[str], np.ndarray]
 
 
 def _pictures(clip: Clip, input: DepthInput) -> np.ndarray:
