@@ -23,7 +23,7 @@ from kinema.clip import Unit
 from kinema.errors import BundleError, KinemaError, unknown
 from kinema.layout import get_layout
 from kinema.shape import PoseShape, Shape, Shapes
-from kinema.transforms.config import PoseInput
+from kinema.transforms.config import PoseInput, channels_of
 from kinema.transforms.depth_config import DepthInput
 from kinema.transforms.inertial_config import InertialInput
 
@@ -95,10 +95,10 @@ class Bundle:
         object.__setattr__(self, "classes", tuple(self.classes))
         _expect(len(self.classes) > 0 and len(set(self.classes)) == len(self.classes), "the bundle's classes are none, or one occurs twice")
         _expect(isinstance(self.input, PoseInput), "the bundle's input is no PoseInput")
-        streams = len(self.input.streams)
+        known = [channels_of(self.input.streams, dims) for dims in (2, 3)]
         _expect(
-            _is_int(self.channels) and (self.channels in (2 * streams, 3 * streams) or (self.channels == 0 and bool(self.modalities))),
-            f"the bundle has {self.channels} channels for {streams} streams; 2 or 3 a stream are expected",
+            _is_int(self.channels) and (self.channels in known or (self.channels == 0 and bool(self.modalities))),
+            f"the bundle has {self.channels} channels for {len(self.input.streams)} streams; 2 or 3 a stream are expected",
         )
         _expect(self.depth is None or isinstance(self.depth, DepthInput), "the bundle's depth is no DepthInput")
         _expect(self.inertial is None or isinstance(self.inertial, InertialInput), "the bundle's inertial is no InertialInput")
@@ -115,8 +115,8 @@ class Bundle:
 
     @property
     def dims(self) -> int:
-        """Coordinates of a point: 2 or 3."""
-        return self.channels // len(self.input.streams)
+        """Coordinates of a point: 2 or 3; 0 for a bundle without skeletons."""
+        return next((dims for dims in (2, 3) if channels_of(self.input.streams, dims) == self.channels), 0)
 
     @property
     def window_seconds(self) -> float:

@@ -5,11 +5,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 STREAMS = ("joint", "bone", "joint_motion", "bone_motion")
-Stream = Literal["joint", "bone", "joint_motion", "bone_motion"]
+SCORE = "score"
+Stream = Literal["joint", "bone", "joint_motion", "bone_motion", "score"]
+
+
+def channels_of(streams: Sequence[str], dims: int) -> int:
+    """C of points with `dims` coordinates: one set of them a stream, and one more channel for the score."""
+    return dims * sum(stream != SCORE for stream in streams) + (SCORE in streams)
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,9 @@ class PoseInput:
         center: "root" subtracts the root joint in every frame, "first" that of the first frame (of person 0), "none" nothing.
         scale: divide by the length of the torso, its median over the window, so that tall and short people are alike.
         align: turn the body about the vertical so that the line through the shoulders of the first frame lies along x.
-        streams: features of each joint, concatenated along C.
+        streams: features of each joint, concatenated along C; "score" is one channel, the last, of how certain a pose estimator was
+            of the joint (0..1; 1 for what was observed where nobody says).
+        mirror_views: of several looks at a test sample, an even number, the second half are mirror images of the first.
     """
 
     layout: str = "ntu25"
@@ -45,6 +54,7 @@ class PoseInput:
     scale: bool = False
     align: bool = False
     streams: tuple[Stream, ...] = ("joint",)
+    mirror_views: bool = False
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from kinema.layout import Layout, get_layout
 from kinema.shape import PoseShape
 from kinema.transforms import pose, sampling
 from kinema.transforms.batches import Batch
-from kinema.transforms.config import STREAMS, PoseAugment, PoseInput
+from kinema.transforms.config import SCORE, STREAMS, PoseAugment, PoseInput, channels_of
 from kinema.transforms.streams import streams
 
 VIEW_SHARE = 0.9  # of the window, that the shifted crops of further test-time views keep
@@ -46,7 +46,7 @@ def window_starts(frames: int, window: int, stride: int) -> list[int]:
 class _Rows:
     """One clip as it is stored: frames of all persons one after the other, and its samples."""
 
-    points: np.ndarray  # (M * T, V, C) float32
+    points: np.ndarray  # (M * T, V, C) float32, the score behind the coordinates where it is asked for
     mask: np.ndarray | None  # (M * T, V) bool
     persons: int
     frames: int
@@ -68,7 +68,7 @@ class PoseSamples:
         self.clip_ids = tuple(clip.id for clip, _ in clips)
         rows = [row for _, row in clips]
         # Row 0 is empty: the frame of a person who is not there.
-        empty = np.zeros((1, len(self.layout), dims), np.float32)
+        empty = np.zeros((1, *rows[0].points.shape[1:]), np.float32)
         self._points = torch.from_numpy(np.concatenate([empty, *(row.points for row in rows)]))
         self._mask = None
         if any(row.mask is not None or row.persons < input.persons for row in rows):
@@ -125,8 +125,8 @@ class PoseSamples:
 
     @property
     def channels(self) -> int:
-        """C of the batches: coordinates times streams."""
-        return self.dims * len(self.input.streams)
+        """C of the batches: coordinates times streams, and the score."""
+        return channels_of(self.input.streams, self.dims)
 
     @property
     def shape(self) -> PoseShape:
@@ -151,19 +151,31 @@ class PoseSamples:
 
         `view` of `views`, for averaging over several looks at a test sample: view 0 is the window as a whole. The others are,
         for "resize", crops of nine tenths of it, evenly spread from its start to its end; for "segments", other
-        places within the segments, evenly spread; for "skip", later phases, evenly spread over a step.
+        places within the segments, evenly spread; for "skip", later phases, evenly spread over a step. With `input.mirror_views`
+        the second half of the views are mirror images of the first.
         """
         if not 0 <= view < views:
             raise RecipeError(f"view {view} is not one of {views} views (0..{views - 1})")
         indices = torch.as_tensor(indices, dtype=torch.long)
+        mirrored = self.mirrored[indices]
+        if self.input.mirror_views and views > 1:
+            if views % 2:
+                raise RecipeError(f"input.mirror_views needs an even number of views; there are {views}")
+            views //= 2
+            view, mirrored = (view - views, ~mirrored) if view >= views else (view, mirrored)
         times = self._times(indices, augment, generator, view, views)
         x, mask = self._gather(self.clip_of[indices], times)
         labels = self.labels[indices]
         if device is not None:
             x, labels = x.to(device, non_blocking=True), labels.to(device, non_blocking=True)
             mask = None if mask is None else mask.to(device, non_blocking=True)
-        x, mask = self._prepare(x, mask, indices, augment, generator)
-        x, mask = streams(x, mask, self.input.streams, self.layout.parents)
+        x, score = x[..., : self.dims], x[..., self.dims :]
+        x, mask, exchanged = self._prepare(x, mask, indices, mirrored, augment, generator)
+        x, mask = streams(x, mask, [stream for stream in self.input.streams if stream != SCORE], self.layout.parents)
+        if SCORE in self.input.streams:
+            which = exchanged.to(x.device)[:, None, None, None, None]
+            score = torch.where(which, score[:, :, :, torch.as_tensor(self.layout.mirror)], score)
+            x = torch.cat([x, pose.zero_unobserved(score, mask)], -1)
         return Batch({"x": x.contiguous(), "mask": mask}, labels)
 
     def _times(self, indices: Tensor, augment: PoseAugment | None, generator, view: int, views: int) -> Tensor:
@@ -195,7 +207,7 @@ class PoseSamples:
         def rows(index: Tensor) -> tuple[Tensor, Tensor | None]:
             row = self._first[clips][:, None, None] + person * frames[:, None] + index[:, None]
             row = torch.where(there, row, 0)
-            points = self._points.index_select(0, row.flatten()).view(*row.shape, len(self.layout), self.dims)
+            points = self._points.index_select(0, row.flatten()).view(*row.shape, *self._points.shape[1:])
             mask = None if self._mask is None else self._mask.index_select(0, row.flatten()).view(*row.shape, len(self.layout))
             return points, mask
 
@@ -210,11 +222,12 @@ class PoseSamples:
         return x, None if mask is None or bool(mask.all()) else mask
 
     def _prepare(
-        self, x: Tensor, mask: Tensor | None, indices: Tensor, augment: PoseAugment | None, generator
-    ) -> tuple[Tensor, Tensor | None]:
-        """Steps 2 and 3 of the module's order; copies are mirrored in between."""
-        root, pivot, mirrored = self.layout.root, None, self.mirrored[indices]
-        copies = bool(mirrored.any())
+        self, x: Tensor, mask: Tensor | None, indices: Tensor, mirrored: Tensor, augment: PoseAugment | None, generator
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Steps 2 and 3 of the module's order; copies are `mirrored` in between. The third result tells, (B,) bool, whose left and
+        right joints were exchanged."""
+        root, pivot = self.layout.root, None
+        copies, exchanged = bool(mirrored.any()), mirrored & self._swaps
         if self.input.center == "none" and (self.input.align or augment is not None or copies):
             pivot = pose.first_root(x, mask, root)[:, None, None, None]
             x = pose.zero_unobserved(x - pivot, mask)
@@ -230,18 +243,20 @@ class PoseSamples:
         if copies:
             x, mask = self._mirror(x, mask, mirrored, self._swaps)
         if augment is not None:
-            x, mask = self._changed(x, mask, augment, generator)
+            x, mask, also = self._changed(x, mask, augment, generator)
+            exchanged = exchanged ^ also
         if pivot is not None:
             x = pose.zero_unobserved(x + pivot, mask)
         if augment is not None and augment.drop_joints:
             x, mask = pose.drop_joints(x, mask, augment.drop_joints, generator)
         if augment is not None and augment.drop_frames:
             x, mask = pose.drop_frames(x, mask, augment.drop_frames, generator)
-        return x, mask
+        return x, mask, exchanged
 
-    def _changed(self, x: Tensor, mask: Tensor | None, augment: PoseAugment, generator) -> tuple[Tensor, Tensor | None]:
+    def _changed(self, x: Tensor, mask: Tensor | None, augment: PoseAugment, generator) -> tuple[Tensor, Tensor | None, Tensor]:
         """The random changes of geometry: turned, sized and sheared by one matrix a sample, then jitter and mirror."""
         batch, drawn = len(x), []
+        exchanged = torch.zeros(batch, dtype=torch.bool)
         if augment.rotate or augment.tilt:
             drawn.append(pose.random_rotation(batch, self.dims, augment.rotate, augment.tilt, generator))
         if augment.scale:
@@ -253,10 +268,14 @@ class PoseSamples:
         if augment.jitter:
             x = pose.jitter(x, mask, augment.jitter, generator)
         if augment.swap_sides:
-            x, mask = pose.swap_sides(x, mask, self.layout, sampling.uniform((batch,), generator) < augment.swap_sides)
+            which = sampling.uniform((batch,), generator) < augment.swap_sides
+            x, mask = pose.swap_sides(x, mask, self.layout, which)
+            exchanged = exchanged ^ which
         if augment.mirror:
-            x, mask = self._mirror(x, mask, sampling.uniform((batch,), generator) < augment.mirror, augment.mirror_swaps)
-        return x, mask
+            which = sampling.uniform((batch,), generator) < augment.mirror
+            x, mask = self._mirror(x, mask, which, augment.mirror_swaps)
+            exchanged = exchanged ^ (which & augment.mirror_swaps)
+        return x, mask, exchanged
 
     def _mirror(self, x: Tensor, mask: Tensor | None, which: Tensor, swaps: bool) -> tuple[Tensor, Tensor | None]:
         swap = self.layout.mirror if swaps else np.arange(len(self.layout))
@@ -272,11 +291,12 @@ def _check(input: PoseInput) -> None:
     for name, known in (("sampling", ("resize", "segments", "skip")), ("center", ("root", "first", "none"))):
         if getattr(input, name) not in known:
             raise RecipeError(unknown(f"input.{name}", getattr(input, name), known))
-    if not input.streams:
-        raise RecipeError(f"input.streams is empty; some of {', '.join(STREAMS)} are expected")
+    if not set(input.streams) - {SCORE}:
+        held = "holds the score alone" if input.streams else "is empty"
+        raise RecipeError(f"input.streams {held}; some of {', '.join(STREAMS)} are expected")
     for stream in input.streams:
-        if stream not in STREAMS:
-            raise RecipeError(unknown("stream", stream, STREAMS))
+        if stream not in (*STREAMS, SCORE):
+            raise RecipeError(unknown("stream", stream, (*STREAMS, SCORE)))
     if input.sampling == "skip" and (not input.phases or min(input.phases) < 0):
         raise RecipeError(f"input.phases is {list(input.phases)}; first frames, 0 or later, are expected")
 
@@ -329,6 +349,9 @@ def _axes(sequence: PoseSequence) -> np.ndarray:
 
 def _cut(clip: Clip, sequence: PoseSequence, input: PoseInput) -> _Rows:
     points = sequence.points * _axes(sequence)
+    if SCORE in input.streams:
+        score = sequence.observed if sequence.score is None else sequence.score * sequence.observed
+        points = np.concatenate([points, score[..., None].astype(np.float32)], -1)
     persons, frames = points.shape[:2]
     window = min(input.window, frames) if input.window else frames
     phases = [0]
