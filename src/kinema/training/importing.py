@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from kinema.bundle import Bundle
 from kinema.errors import DataError, RecipeError, unknown
 from kinema.layout import get_layout
 from kinema.training.recipe import InitConfig
-from kinema.transforms.config import PoseInput
+from kinema.transforms.config import PoseInput, channels_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +30,8 @@ class Form:
         input: how its authors prepare skeletons, as near as bundles can say it.
         config: settings of the model.
         notes: what whoever uses the bundle should know.
+        dims: coordinates of a point.
+        bundle: further settings of the bundle, such as its unit.
     """
 
     model: str
@@ -37,12 +39,33 @@ class Form:
     input: PoseInput
     config: dict[str, Any]
     notes: str
+    dims: int = 3
+    bundle: dict[str, Any] = field(default_factory=dict)
 
 
 def _efficientgcn(path: str | Path, layout: str) -> Mapping[str, Tensor]:
     from kinema.models.efficientgcn import load_published
 
     return load_published(path, layout)
+
+
+def _poseconv3d(path: str | Path, layout: str) -> Mapping[str, Tensor]:
+    from kinema.models.poseconv3d import load_published
+
+    return load_published(path)
+
+
+def _heatmap_form(model: str, heatmap: str) -> Form:
+    # Their test: ten samplings of the clip and the mirror image of each, maps of 64 pixels.
+    return Form(
+        model,
+        _poseconv3d,
+        PoseInput("coco17", 48, 2, "segments", center="none", streams=("joint", "score"), mirror_views=True),
+        {"heatmap": heatmap, "test_size": 64},
+        "Published weights of PoseConv3D (Duan et al., CVPR 2022). Takes 2-D key points and their scores, in pixels or any other unit.",
+        2,
+        {"unit": "px", "views": 20},
+    )
 
 
 FORMS = {
@@ -55,6 +78,11 @@ FORMS = {
         {},
         "Published weights of EfficientGCN-B0 (Song et al., TPAMI 2022), for fine-tuning. Takes joints in metres as a camera sees them.",
     ),
+    **{
+        name + ("-limb" if heatmap == "limbs" else ""): _heatmap_form(name, heatmap)
+        for name in ("poseconv3d", "poseconv3d-c3d", "poseconv3d-x3d")
+        for heatmap in ("joints", "limbs")
+    },
 }
 
 
@@ -87,7 +115,8 @@ def import_checkpoint(
     """Write a file of published weights as a bundle.
 
     `labels`: text file with a class name a line, or "ntu60" (also the default) or "ntu120". `layout`: joint layout that the
-    bundle shall work in; weights of joints go by name, see `kinema.models.efficientgcn.load_published`. Default: the authors'.
+    bundle shall work in; weights of joints go by name, see `kinema.models.efficientgcn.load_published`; those of heatmaps go by
+    number, so that another layout needs as many joints or limbs as they have. Default: the authors'.
 
     Raises `DataError` for a file that holds something else, or tensors that the model lacks or that it needs and the file
     lacks; `RecipeError` for an unknown `arch`; `LayoutError`; `KinemaError` where `out` cannot be written.
@@ -111,10 +140,11 @@ def published(
         config=form.config,
         classes=_classes(labels),
         input=input,
-        channels=3 * len(input.streams),
+        channels=channels_of(input.streams, form.dims),
         state=state,
         recipe={"imported": {"file": Path(checkpoint).name, "arch": arch}},
         notes=form.notes,
+        **form.bundle,
     )
     _check(bundle, checkpoint)
     return bundle
