@@ -14,6 +14,8 @@ of it, unless all joints are tracked.
   frames that are no noise), the one that moves more first.
 - All points are moved by the same vector, so that the first person's spine-mid is at the origin where that person first appears.
 
+Where masked depth maps lie below the same folder (a folder SsssCcccPpppRrrrAaaa of MDepth-*.png for each clip), clips have depth too.
+
 Frames that show none of the persons kept are left out, with or without cleaning; `times` then tells when the others were.
 `clean=False` gives every body of a file where it was, in the order in which they came.
 """
@@ -30,7 +32,9 @@ import numpy as np
 
 from kinema.clip import Clip, PoseSequence
 from kinema.datasets._cache import read_poses
+from kinema.datasets._depth import lazy_depths
 from kinema.datasets._io import numbers, parser, read_text
+from kinema.datasets._ntu_depth import depth_folders, read_depth, read_depth_crop
 from kinema.datasets.base import Dataset, DatasetInfo, OnError, Protocol
 from kinema.datasets.protocols import by_values
 from kinema.errors import DataError
@@ -63,10 +67,10 @@ CLASSES_60 = CLASSES_120[:60]
 INFO = DatasetInfo(
     "ntu",
     "NTU RGB+D: 60 or 120 actions, 40 or 106 subjects, up to 2 persons, Kinect v2",
-    ("pose",),
+    ("pose", "depth"),
     120,
     "https://rose1.ntu.edu.sg/dataset/actionRecognition/",
-    "folder of .skeleton files",
+    "folder of .skeleton files, and folders of masked depth images where wanted",
 )
 
 NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
@@ -237,8 +241,18 @@ def read(
     poses, skipped = read_poses(INFO.name, root, files, read_skeleton, on_error=on_error, cache=cache, variant=variant, clean=clean)
     for error in strange:
         skipped.add(error)
+    folders = depth_folders(root, NAME)
+    depths = lazy_depths(INFO.name, root, folders, read_depth, read_depth_crop) if folders else {}
     clips = tuple(
-        Clip(path.stem, {"pose": pose}, who["action"] - 1, who["subject"], who["view"], who["setup"], source=path)
+        Clip(
+            path.stem,
+            {"pose": pose, **({"depth": depths[path.stem]} if path.stem in depths else {})},
+            who["action"] - 1,
+            who["subject"],
+            who["view"],
+            who["setup"],
+            source=path,
+        )
         for (path, who), pose in zip(named, poses, strict=True)
         if pose is not None
     )
