@@ -88,8 +88,8 @@ def test_where_a_member_is_missing_the_others_answer(rule):
     p[0, 3] = NAN
     fused = fusion(p)
     np.testing.assert_allclose(np.delete(fused, 3, 0), np.delete(fusion(whole), 3, 0))
-    if rule != "stacked":
-        np.testing.assert_allclose(fused[3], p[1, 3])
+    alone = Fusion("stacked", fusion.weights[1:], fusion.bias)(p[1:])[3] if rule == "stacked" else p[1, 3]
+    np.testing.assert_allclose(fused[3], alone)
     p[1, 3] = NAN
     with pytest.raises(DataError, match="sample 3: no member"):
         fusion(p)
@@ -98,6 +98,7 @@ def test_where_a_member_is_missing_the_others_answer(rule):
 def test_members_that_weigh_nothing_answer_where_they_are_alone():
     p = np.array([[[NAN, NAN]], [[0.2, 0.8]]])
     np.testing.assert_allclose(Fusion("weighted", (1.0, 0.0))(p), [[0.2, 0.8]])
+    np.testing.assert_allclose(Fusion("stacked", (1.0, 0.0), (0.0, 0.0))(p), [[0.2, 0.8]])
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,8 @@ class Fusion:
             raise DataError(f"the weights are {self.weights}; numbers from 0 on, of which those of 'weighted' sum to 1, are expected")
 
     def __call__(self, probabilities: np.ndarray) -> np.ndarray:
-        """(N, K) from (n, N, K). A member without an answer has a row of NaN there: the others answer, and share its weight.
+        """(N, K) from (n, N, K). A member without an answer has a row of NaN there: the others answer, and share its weight
+        (with "stacked", whose evidence adds up, it is missing).
 
         Raises `DataError` where no member answers, or the members are not as many as the weights.
         """
@@ -81,7 +82,9 @@ class Fusion:
             return _normalised(np.einsum("mn,mnk->nk", share, p))
         logits = np.einsum("mn,mnk->nk", share, log_probabilities(p))
         if self.rule == "stacked":
-            logits = logits * weights.sum() + np.array(self.bias)
+            # Its members' evidence adds up: with one missing the answer is less sure, not surer of the rest.
+            evidence = (weights[:, None] * there).sum(0)
+            logits = logits * np.where(evidence > 0, evidence, 1)[:, None] + np.array(self.bias)
         return _normalised(np.exp(logits - logits.max(1, keepdims=True)))
 
 
