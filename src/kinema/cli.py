@@ -159,7 +159,7 @@ def fuse(
 
     learns = rule in fused.LEARNED
     read = [fuse_runs.read_member(each, validation=learns, root=root, on_error=on_error, progress=not json) for each in members]
-    result, _, bundle = fuse_runs.fuse(read, rule, clips)
+    result, _, bundle = fuse_runs.fuse(read, rule, clips, name=Path(out).stem if out else "fused")
     if out:
         fused.save(bundle, out)
         result["bundle"] = out
@@ -244,6 +244,21 @@ def data_convert(name: str, root: str, out: str, *, on_error: Literal["raise", "
     dataset = read_dataset(name, root, on_error=on_error)
     convert(dataset, out)
     print(f"{len(dataset)} clips written to {out}" + (f", {len(dataset.skipped)} skipped" if dataset.skipped else ""))
+
+
+def data_draw(name: str, clip: str, out: str, *, root: str | None = None) -> None:
+    """Draw what models are given of a clip's depth images: motion and difference images, views, segments, frames.
+
+    Args:
+        name: Data set, see `kinema data list`.
+        clip: Name of the clip, such as a5_s1_t1.
+        out: The picture, OUT.png.
+        root: The data set's folder. Default: the folder of that name under $KINEMA_DATA.
+    """
+    from kinema.datasets.base import read_dataset
+    from kinema.evaluation.depth_plots import draw_depth
+
+    print(f"drawn: {draw_depth(read_dataset(name, root), clip, out)}")
 
 
 def models(pattern: str = "", *, json: bool = False) -> None:
@@ -379,7 +394,7 @@ COMMANDS = {
     "evaluate": evaluate,
     "fuse": fuse,
     "report": report,
-    "data": {"list": data_list, "inspect": data_inspect, "audit": data_audit, "convert": data_convert},
+    "data": {"list": data_list, "inspect": data_inspect, "audit": data_audit, "convert": data_convert, "draw": data_draw},
     "models": models,
     "bundles": bundles,
     "import": import_weights,

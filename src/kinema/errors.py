@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
+_MOST_NAMES, _FIRST_NAMES = 150, 8
+
 
 class KinemaError(Exception):
     """Base of every error whose cause is the input or the request, not the code. The command line prints it in one line."""
@@ -40,8 +42,9 @@ class BundleError(KinemaError):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """One line for a name that is not known: the nearest known name if one is near, else all of them."""
+    """One line for a name that is not known: the nearest known name if one is near, else all of them (the first of very many)."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
+    shown = known if len(known) <= _MOST_NAMES else [*known[:_FIRST_NAMES], f"... ({len(known)} in all)"]
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(shown) or 'none'}"
     return f"unknown {kind} {name!r}; {hint}"
