@@ -148,4 +148,4 @@ def test_evaluate_takes_a_fused_bundle(runs, tmp_path, capsys, monkeypatch):
     assert (measured["top1"], measured["n"], measured["seen"]) == (fused_now["top1"], 12, 0)
     assert measured["loss"] == pytest.approx(fused_now["loss"], abs=1e-5)
     assert main(["evaluate", "--bundle", out]) == 0
-    assert "fused-weighted" in capsys.readouterr().out
+    assert "bundle both (" in capsys.readouterr().out

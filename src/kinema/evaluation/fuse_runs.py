@@ -92,11 +92,11 @@ def _of_run(folder: Path) -> Member:
     return Member(str(folder), bundle, about, test, lacks=lacks)
 
 
-def fuse(members: Sequence[Member], rule: Rule, by_clip: bool = False) -> tuple[dict[str, Any], Scores, FusedBundle]:
+def fuse(members: Sequence[Member], rule: Rule, by_clip: bool = False, name: str = "fused") -> tuple[dict[str, Any], Scores, FusedBundle]:
     """The members' answers fused and measured: the result as plain values, the scores behind it, and the bundle of them all.
 
-    `by_clip`: average each member's answers to the windows of a clip first. Weights and stacking are learned from clips that are
-    in the validation part of every member. A test clip that a member left out is answered by the others, and counted.
+    `by_clip`: average each member's answers to the windows of a clip first. `name`: of the bundle. Weights and stacking
+    are learned from clips that are in the validation part of every member. A test clip that a member left out is answered by the others, and counted.
 
     The result holds the split, `rule`, `unit` and all of `evaluate_scores`; `members`: each one's own figures, its `weight` and how
     many samples it had no answer to (`missing`); `validation`: what the rule learned from; `clips` where the unit is windows;
@@ -137,7 +137,7 @@ def fuse(members: Sequence[Member], rule: Rule, by_clip: bool = False) -> tuple[
         result["clean"] = clean_metrics(scores, set(copies))
     kept = {key: result[key] for key in _KEPT}
     notes = "Fused: " + ", ".join(f"{member.bundle.name} ({' and '.join(member.bundle.modalities)})" for member in members)
-    bundle = FusedBundle("-".join(("fused", rule)), tuple(member.bundle for member in members), fusion, kept, notes)
+    bundle = FusedBundle(name, tuple(member.bundle for member in members), fusion, kept, notes)
     return result, scores, bundle
 
 
