@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from kinema.errors import RecipeError, unknown
 from kinema.models.registry import PoseShape
@@ -38,6 +39,18 @@ class HeatmapConfig:
     dropout: float = 0.5
 
 
+class RandomPart(_DropoutNd):
+    """In training a random part of each box, its area between two shares of the box's, else the box. A kind of dropout: with
+    `p` set to 0, as where all dropout is switched off, it is off too."""
+
+    def __init__(self, area: tuple[float, float]):
+        super().__init__(p=0.0 if tuple(area) == (1, 1) else 1.0)
+        self.area = tuple(area)
+
+    def forward(self, box: Tensor) -> Tensor:
+        return random_part(box, self.area) if self.training and self.p else box
+
+
 class HeatmapNetwork(nn.Module):
     """Input (B, M, T, V, 2 or 3): key points x, y in any unit, y downwards, and their score (stream "score").
 
@@ -65,6 +78,7 @@ class HeatmapNetwork(nn.Module):
         self.config = config
         self.layout = shape.layout
         self.channels = heatmap_channels(config.heatmap, shape.layout)
+        self.look = RandomPart(config.area)
         self.dropout = nn.Dropout(config.dropout)
 
     def reset_classifier(self, num_classes: int) -> None:
@@ -84,8 +98,7 @@ class HeatmapNetwork(nn.Module):
             score = x[..., 2].float().clamp(0, 1)
         box = tight_box(points, mask, config.padding)
         size = config.size if self.training else config.test_size or config.size
-        if self.training and config.area != (1, 1):
-            box = random_part(box, config.area)
+        box = self.look(box)
         points = to_pixels(points, box, (size, size))
         return heatmaps(
             points, score, mask, kind=config.heatmap, layout=self.layout, size=(size, size), sigma=config.sigma, channels_last=True

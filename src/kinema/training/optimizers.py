@@ -79,7 +79,8 @@ class Schedule:
 
 
 class Loss(nn.Module):
-    """Cross-entropy or focal loss (Lin et al. 2017, eq. 5, for several classes) of logits against soft targets.
+    """Cross-entropy, focal loss (Lin et al. 2017, eq. 5, for several classes), or the squared error of the softmax, averaged over
+    classes, of logits against soft targets.
 
     Targets are distributions, so that label smoothing and mixup need nothing of their own. `counts`: (K,) training
     samples a class; with `class_weights` a class weighs N / (K n_class), whose mean over the samples is 1.
@@ -90,6 +91,7 @@ class Loss(nn.Module):
         self.classes = len(counts)
         self.smoothing = fit.label_smoothing
         self.gamma = fit.focal_gamma if fit.loss == "focal" else 0.0
+        self.squared = fit.loss == "mse"
         present = counts > 0
         weights = torch.where(present, counts.sum() / (present.sum() * counts.clamp(min=1)), 0.0)
         self.register_buffer("weights", weights.float() if fit.class_weights else None)
@@ -102,7 +104,7 @@ class Loss(nn.Module):
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """(B,) loss of each sample. `logits`, `targets`: (B, K)."""
         log_p = logits.float().log_softmax(1)
-        terms = -targets * log_p
+        terms = (log_p.exp() - targets).square() / self.classes if self.squared else -targets * log_p
         if self.gamma:
             terms = terms * (1 - log_p.exp()).clamp(min=0) ** self.gamma
         if self.weights is not None:

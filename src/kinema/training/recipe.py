@@ -87,7 +87,8 @@ class FitConfig:
         early_stop: epochs without a better validation result after which training ends; 0 never stops early.
         clip: largest gradient norm; 0 does not clip.
         label_smoothing: share of the target given to all classes alike.
-        loss: cross_entropy or focal.
+        loss: cross_entropy, focal, or mse, the mean squared error between probabilities and one-hot labels, which some published
+            code trains with.
         focal_gamma: exponent, for "focal".
         class_weights: weigh classes inversely to their number of samples.
         balanced: draw every class equally often.
@@ -114,7 +115,7 @@ class FitConfig:
     early_stop: int = 0
     clip: float = 0.0
     label_smoothing: float = 0.0
-    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    loss: Literal["cross_entropy", "focal", "mse"] = "cross_entropy"
     focal_gamma: float = 2.0
     class_weights: bool = False
     balanced: bool = False

@@ -19,7 +19,8 @@ PADDING = 0.25  # PYSKL's share of the box that is added on each side
 def tight_box(x: Tensor, mask: Tensor | None = None, padding: float = PADDING) -> Tensor:
     """(B, 2, 2): the square around all points (B, M, T, V, 2) that `mask` (B, M, T, V) allows, larger by `padding` of its size.
 
-    Where there is no point, or they are all in one place, the square has side 2: nothing is divided by 0.
+    Points may have another number of coordinates than 2; the box has as many. Where there is no point, or they are all in one
+    place, its sides are 2: nothing is divided by 0.
 
     Departs: PYSKL rounds the box to whole pixels, and leaves alone one of less than 10 pixels; points here may be in any unit.
     """
@@ -33,7 +34,7 @@ def tight_box(x: Tensor, mask: Tensor | None = None, padding: float = PADDING) -
         some = seen.any(1)
         low, high = torch.where(some, low, 0), torch.where(some, high, 0)
     half = ((high - low) / 2 * (1 + padding)).amax(1, keepdim=True)
-    half = torch.where(half > 0, half, 1).expand(-1, 2)
+    half = torch.where(half > 0, half, 1).expand_as(low)
     return torch.stack([(low + high) / 2 - half, 2 * half], 1)
 
 
