@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kinema.errors import DataError
-from kinema.evaluation.fusion import align, learn
+from kinema.evaluation.fusion import align, learn, validated
 from kinema.evaluation.scores import Scores
 from kinema.fused import RULES, Fusion
 
@@ -152,6 +152,15 @@ def test_stacking_takes_overconfidence_back():
     sure = replace(sure, probabilities=p / p.sum(1, keepdims=True))
     fused = align({"sure": sure}).fused(learn("stacked", align({"sure": sure})))
     assert fused.metrics()["loss"] < sure.metrics()["loss"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rules_figure_on_validation_is_of_clips_that_it_did_not_learn_from(rule):
+    good, noise = answers(4, 1, 100), answers(0, 2, 100)
+    assert validated(rule, align({"good": good, "noise": noise})) > noise.correct.mean() + 0.3
+    # Labels without any relation to the answers: whoever learned from them by heart would be right more often than chance.
+    random = replace(noise, labels=np.random.default_rng(5).integers(0, 4, 100))
+    assert validated(rule, align({"one": random, "other": replace(random, probabilities=good.probabilities[::-1])})) < 0.45
 
 
 @pytest.mark.parametrize("rule", ["weighted", "stacked"])

@@ -140,6 +140,7 @@ def test_a_row_fuses_the_answers_of_others_seed_by_seed_and_fold_by_fold(study, 
     folds = rows["by fold"]
     assert [fold["name"] for fold in folds["folds"]] == ["1", "3"]
     assert sum(float(weight) for weight in folds["weights"].split(" / ")) == pytest.approx(1, abs=0.011)
+    assert 0 <= both["validation_top1"] <= 1
     assert rows["by clip"]["unit"] == "clips" and rows["by clip"]["n_test"] == 12
 
     def scores(row: str, seed: int):

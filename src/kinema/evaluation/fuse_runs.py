@@ -13,7 +13,7 @@ from kinema.bundle import load as load_bundle
 from kinema.datasets.base import Dataset, OnError, read_dataset
 from kinema.errors import BundleError, DataError, KinemaError
 from kinema.evaluation.evaluate import Part, clean_metrics, evaluate, headline
-from kinema.evaluation.fusion import Aligned, align, learn
+from kinema.evaluation.fusion import Aligned, align, learn, validated
 from kinema.evaluation.scores import Scores, load_scores
 from kinema.fused import LEARNED, FusedBundle, Rule
 
@@ -96,10 +96,12 @@ def fuse(members: Sequence[Member], rule: Rule, by_clip: bool = False, name: str
     """The members' answers fused and measured: the result as plain values, the scores behind it, and the bundle of them all.
 
     `by_clip`: average each member's answers to the windows of a clip first. `name`: of the bundle. Weights and stacking
-    are learned from clips that are in the validation part of every member. A test clip that a member left out is answered by the others, and counted.
+    are learned from clips that are in the validation part of every member. A test clip that a member left out is answered by
+    the others, and counted.
 
     The result holds the split, `rule`, `unit` and all of `evaluate_scores`; `members`: each one's own figures, its `weight` and how
-    many samples it had no answer to (`missing`); `validation`: what the rule learned from; `clips` where the unit is windows;
+    many samples it had no answer to (`missing`); `validation`: the clips that the rule learned from and, where
+    all members have them, its accuracy there, by which rules can be chosen; `clips` where the unit is windows;
     `clean`: without the copies of training clips, where the members are runs that listed them.
     Raises `KinemaError` where the members were not measured on the same part, or a rule has nothing to learn from.
     """
@@ -128,7 +130,7 @@ def fuse(members: Sequence[Member], rule: Rule, by_clip: bool = False, name: str
         "unit": scores.unit,
         **scores.metrics(),
         "members": _figures(members, test, fusion.weights),
-        "validation": None if validation is None else {"unit": validation.unit, "n": len(validation), "clips": len(validation.clip_ids)},
+        "validation": None if validation is None else {"unit": validation.unit, "n": len(validation), "top1": validated(rule, validation)},
     }
     if scores.unit != "clips":
         result["clips"] = {"unit": "clips", **scores.by_clip().metrics()}
@@ -142,7 +144,7 @@ def fuse(members: Sequence[Member], rule: Rule, by_clip: bool = False, name: str
 
 
 def _validation(members: Sequence[Member], rule: Rule, test: Aligned) -> Aligned | None:
-    if rule not in LEARNED:
+    if rule not in LEARNED and any(member.validation is None for member in members):
         return None
     for member in members:
         if member.validation is None:
@@ -150,6 +152,8 @@ def _validation(members: Sequence[Member], rule: Rule, test: Aligned) -> Aligned
     try:
         found = align({member.name: member.validation for member in members}, "drop")
     except DataError as error:
+        if rule not in LEARNED:
+            return None
         raise DataError(f"validation parts: {error}; the same seed, data.val_by and data.val_share give the same part") from error
     both = set(found.clip_ids) & set(test.clip_ids)
     if both:
@@ -221,7 +225,7 @@ def fusion_text(result: Mapping[str, Any]) -> str:
     learned = result["validation"]
     lines = [
         f"{result['dataset']}, {result['protocol']}, fold {result['fold']}: {result['n']} {result['unit']} of the test part",
-        *([f"rule {result['rule']} learned from {learned['n']} {learned['unit']} of the validation part"] if learned else []),
+        *([f"{result['rule']} on {learned['n']} {learned['unit']} that validated all: {100 * learned['top1']:.2f} %"] if learned else []),
         "",
     ]
     for row in of:

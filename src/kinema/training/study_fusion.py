@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from kinema import bundle
 from kinema._write import write_whole
-from kinema.errors import KinemaError, RecipeError
-from kinema.evaluation.fusion import Aligned, align, learn
+from kinema.errors import DataError, KinemaError, RecipeError
+from kinema.evaluation.fusion import Aligned, align, learn, validated
 from kinema.evaluation.scores import Scores, load_scores
 from kinema.evaluation.summary import scores_row
 from kinema.fused import LEARNED, Fusion
@@ -62,16 +62,18 @@ def _row_of_unit(
     row: Row, name: str, unit: str, sets: Mapping[tuple[int, str], Mapping[str, RunResult]], published: float | str | None, out: Path
 ) -> dict[str, Any]:
     of_seed: dict[int, dict[str, Scores]] = {}
-    learned, missing = [], 0
+    learned, figures, missing = [], [], 0
     for (seed, fold), runs in sets.items():
         try:
             test = align({member: scores_in(unit, run, member) for member, run in runs.items()}, "allow")
-            fusion = learn(row.rule, _validation(row, runs, unit))
+            validation = _validation(row, runs, unit)
+            fusion = learn(row.rule, validation)
         except KinemaError as error:
             where = f", fold {fold}" if fold else ""
             raise RecipeError(f"row {row.name!r}{where}, seed {seed}: {error}") from error
         of_seed.setdefault(seed, {})[fold] = test.fused(fusion)
         learned.append(fusion)
+        figures.append(None if validation is None else validated(row.rule, validation))
         missing += sum(test.missing.values())
         if unit in row.units[:1] or not unit:
             _write(out / "-".join(filter(None, (fold.replace("/", "-"), f"seed{seed}"))), of_seed[seed][fold], test, fusion)
@@ -90,6 +92,8 @@ def _row_of_unit(
         "macs": sum(macs for _, macs in sizes) if all(size for size, _ in sizes) else None,
         "fusion": row.rule,
         "weights": " / ".join(f"{fmean(each):.2f}" for each in zip(*(fusion.weights for fusion in learned), strict=True)) or None,
+        # By this a rule may be chosen without a look at the test part.
+        "validation_top1": None if None in figures else fmean(figures),
         "missing": missing or None,
         "note": row.note,
     }
@@ -101,12 +105,12 @@ def _row_of_unit(
 
 
 def _validation(row: Row, runs: Mapping[str, RunResult], unit: str) -> Aligned | None:
-    """What the members answered to the clips that validated all of them; None where the rule learns nothing."""
-    if row.rule not in LEARNED:
-        return None
+    """What the members answered to the clips that validated all of them; None where there are none, if the rule needs none."""
     scores = {}
     for member, run in runs.items():
         if not (run.out / VALIDATION).exists():
+            if row.rule not in LEARNED:
+                return None
             raise RecipeError(
                 f"rule {row.rule!r} learns from validation clips, and {run.out} has no {VALIDATION}; train {member!r} anew with "
                 "fit.selection validation or refit"
@@ -116,7 +120,12 @@ def _validation(row: Row, runs: Mapping[str, RunResult], unit: str) -> Aligned |
             scores[member] = scores[member].by_clip()
         elif unit != "samples" and unit:
             scores[member] = replace(scores[member], unit=unit)
-    return align(scores, "drop")
+    try:
+        return align(scores, "drop")
+    except DataError:
+        if row.rule in LEARNED:
+            raise
+        return None
 
 
 def _write(out: Path, scores: Scores, test: Aligned, fusion: Fusion) -> None:
