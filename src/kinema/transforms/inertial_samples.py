@@ -33,7 +33,7 @@ _SENSORS = {
     "world": ("acc", "gyro"),
 }
 # Signals of this size, in g and degrees per second, have met the end of their sensor's range.
-_SATURATED = {"acc": 7.9, "gyro": 990.0}
+_SATURATED = {"acc": 7.999, "gyro": 999.9}
 _DEGREES = 90.0  # of "turn", that become 1
 
 
