@@ -11,7 +11,7 @@ from kinema.errors import DataError, RecipeError
 from kinema.layout import LAYOUTS, get_layout
 from kinema.transforms.boxes import random_part, tight_box, to_pixels
 from kinema.transforms.config import PoseAugment, PoseInput
-from kinema.transforms.heatmap import KINDS, check_scores, flip, heatmap_channels, heatmaps, limbs_of, mirror_channels
+from kinema.transforms.heatmap import KINDS, check_scores, flip, heatmap_channels, heatmaps, limbs_of, mirror_channels, pose_heatmaps
 from kinema.transforms.samples import PoseSamples
 
 COCO = get_layout("coco17")
@@ -180,6 +180,33 @@ def test_random_parts_lie_in_the_box_and_have_the_wanted_area_and_shape():
     assert torch.equal(
         random_part(box, generator=torch.Generator().manual_seed(1)), random_part(box, generator=torch.Generator().manual_seed(1))
     )
+
+
+@pytest.mark.parametrize("y_axis", ["down", "up"])
+def test_a_recording_is_drawn_in_its_box_or_in_its_image(y_axis):
+    points = np.full((1, 2, 17, 2), 20.0)
+    points[0, 0, 3] = [60, 40]
+    if y_axis == "up":
+        points[..., 1] = 60 - points[..., 1]
+    pose = PoseSequence(points, "coco17", "px", image_size=(80, 60), y_axis=y_axis)
+    image = pose_heatmaps(pose, size=(60, 80), box=False)
+    assert image[3, 0].argmax() == 40 * 80 + 60 and image[3, 1].argmax() == 20 * 80 + 20
+    boxed = pose_heatmaps(pose, size=(50, 50))
+    assert boxed.shape == (17, 2, 50, 50) and boxed[3, 0].argmax() != boxed[3, 1].argmax()
+    unscored = PoseSequence(points, "coco17", "px", score=np.zeros((1, 2, 17)), image_size=(80, 60), y_axis=y_axis)
+    assert not pose_heatmaps(unscored).any()
+
+
+@pytest.mark.parametrize(
+    ("dims", "options", "message"),
+    [
+        (3, {}, "drawn of 2-D key points; these are 3-D"),
+        (2, {"box": False}, "the size of the image is not known; give the sequence an image_size"),
+    ],
+)
+def test_a_recording_that_cannot_be_drawn_is_told(dims, options, message):
+    with pytest.raises(DataError, match=message):
+        pose_heatmaps(PoseSequence(np.ones((1, 2, 17, dims)), "coco17", "px", y_axis="down"), **options)
 
 
 def sample_clips(persons=2, frames=30, scores=True):

@@ -17,8 +17,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from kinema.clip import PoseSequence
 from kinema.errors import DataError, RecipeError, unknown
 from kinema.layout import Layout, get_layout
+from kinema.transforms.boxes import tight_box, to_pixels
 
 HeatmapKind = Literal["joints", "limbs", "one-layer"]
 KINDS = ("joints", "limbs", "one-layer")
@@ -126,6 +128,27 @@ def heatmaps(
         places, values = _joints(x, factor, start.expand(factor.shape), step, size, sigma)
     out.view(-1).scatter_reduce_(0, places, values, "amax")
     return out
+
+
+def pose_heatmaps(
+    pose: PoseSequence, *, kind: HeatmapKind = "joints", size: tuple[int, int] = (56, 56), sigma: float = 0.6, box: bool = True
+) -> Tensor:
+    """Volume (C, T, height, width) of one recording of 2-D key points: of their tight box, or without `box` of the whole image.
+
+    Raises `DataError` for 3-D points, and for the image where its size is not known; errors of `heatmaps` otherwise. Persons
+    whose scores are all 0 draw nothing, points outside the image neither.
+    """
+    if pose.dims != 2:
+        raise DataError("heatmaps are drawn of 2-D key points; these are 3-D")
+    if not box and pose.image_size is None:
+        raise DataError("the size of the image is not known; give the sequence an image_size, or draw the box of its key points")
+    x, mask = torch.tensor(pose.points)[None], torch.tensor(pose.observed)[None]
+    if pose.y_axis == "up":
+        x = x * torch.tensor([1.0, -1.0])
+    whole = None if box else torch.tensor([[[0.0, 0.0 if pose.y_axis == "down" else -pose.image_size[1]], [*map(float, pose.image_size)]]])
+    x = to_pixels(x, tight_box(x, mask) if whole is None else whole, size)
+    score = None if pose.score is None else torch.tensor(pose.score)[None]
+    return heatmaps(x, score, mask, kind=kind, layout=pose.layout, size=size, sigma=sigma)[0]
 
 
 def _factors(x: Tensor, score: Tensor | None, mask: Tensor | None) -> Tensor:
