@@ -80,6 +80,7 @@ def evaluate(
         "unit": scores.unit,
         **scores.metrics(),
         "skipped": [str(error) for error in samples.skipped],
+        **({"saturated": list(samples.saturated)} if samples.saturated else {}),
         "seen": _seen(bundle, dataset, scores),
     }
     if scores.unit != "clips":
@@ -194,6 +195,8 @@ def evaluation_text(result: dict[str, Any]) -> str:
         lines.append(headline(f"without the {len(clean['excluded'])} clips that are copies of training clips", clean))
     if result["seen"] and result["part"] == "test":
         lines.append(f"not a test: {result['seen']} of these clips trained the bundle or chose its weights")
+    if result.get("saturated"):
+        lines.append(f"{len(result['saturated'])} clips have signals at the end of the sensor's range; they were used as they are")
     if result["skipped"]:
         lines.append(f"{len(result['skipped'])} clips were left out; the first: {result['skipped'][0]}")
     weak = sorted((entry for entry in result["per_class"] if entry["n"]), key=lambda entry: entry["recall"])[:5]

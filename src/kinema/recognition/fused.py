@@ -81,9 +81,10 @@ class FusedRecognizer(Recognizer):
                 rows[i] = np.stack(each)[:, self.bundle.columns(member)]
         fused = self.bundle.fusion(rows)
         windows = tuple(replace(window, probabilities=row) for window, row in zip(shared, fused, strict=False))
+        notes = [*missing, *dict.fromkeys(answer.notes for answer in answers if answer.known and answer.notes)]
         pose = next((answer.pose for answer in answers if answer.pose is not None), None)
         return Prediction(
-            clip.id, self.bundle.classes, fused.mean(0), truth, windows, source=clip.source, pose=pose, notes="; ".join(missing)
+            clip.id, self.bundle.classes, fused.mean(0), truth, windows, source=clip.source, pose=pose, notes="; ".join(notes)
         )
 
     def _shared_windows(self, answers: Sequence[Prediction]) -> tuple[WindowPrediction, ...]:

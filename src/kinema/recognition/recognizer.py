@@ -20,6 +20,7 @@ from kinema.layout import conversion, get_layout
 from kinema.recognition.prediction import Prediction, WindowPrediction
 from kinema.recognition.resample import at_rate
 from kinema.recognition.skeleton import flaw_in_size
+from kinema.transforms.batches import Samples
 from kinema.transforms.config import PoseInput
 from kinema.transforms.joined import samples_of
 
@@ -134,12 +135,16 @@ class Recognizer:
     def _predict(self, recordings: Sequence[_Recording], settings: PoseInput) -> list[Prediction]:
         poses = [clip.pose if clip.has("pose") else None for clip, _ in recordings]
         prepared = [self._prepared(clip, pose, settings) for (clip, _), pose in zip(recordings, poses, strict=True)]
+        samples = samples_of(prepared, self.bundle.modalities, replace(self.bundle, input=settings))
         answers = []
-        for (clip, label), pose, windows in zip(recordings, poses, self._windows(prepared, settings), strict=True):
+        for (clip, label), pose, windows in zip(recordings, poses, self._windows(prepared, samples), strict=True):
             probabilities = np.mean([window.probabilities for window in windows], 0)
             shown = tuple(windows) if len(windows) > 1 else ()
             truth = self._truth(label)
-            answers.append(Prediction(clip.id, self.bundle.classes, probabilities, truth, shown, source=clip.source, pose=pose))
+            notes = "its signals reach the end of the sensor's range" if clip.id in samples.saturated else ""
+            answers.append(
+                Prediction(clip.id, self.bundle.classes, probabilities, truth, shown, source=clip.source, pose=pose, notes=notes)
+            )
         return answers
 
     def _predict_or_say_why(self, recording: _Recording, settings: PoseInput) -> Prediction:
@@ -157,7 +162,7 @@ class Recognizer:
         if lacking:
             has = " and ".join(clip.modalities) or "nothing"
             raise BundleError(f"clip {clip.id!r}: bundle {self.bundle.name!r} takes {' and '.join(wants)}; this recording has {has}")
-        own = {name: self._prepare(clip, pose, settings) if name == "pose" else clip.modality(name) for name in wants}
+        own = {name: self._prepare(clip, pose, settings) if name == "pose" else clip.modalities[name] for name in wants}
         return Clip(clip.id, own, source=clip.source)
 
     def check(self, pose: PoseSequence) -> None:
@@ -226,9 +231,8 @@ class Recognizer:
         """Frames below which a recording is refused: a quarter of a window, an eighth of what the model is given, two."""
         return max(2, self.bundle.input.window // 4, self.bundle.input.frames // 8)
 
-    def _windows(self, clips: Sequence[Clip], settings: PoseInput) -> list[list[WindowPrediction]]:
+    def _windows(self, clips: Sequence[Clip], samples: Samples) -> list[list[WindowPrediction]]:
         """The windows of each clip with their probabilities: the mean over the window's samples and views."""
-        samples = samples_of(clips, self.bundle.modalities, replace(self.bundle, input=settings))
         rows = np.zeros((len(samples), len(self.bundle.classes)))
         views = self.bundle.views
         with torch.inference_mode():

@@ -222,6 +222,9 @@ def _fit(recipe: Recipe, out: Path, fabric: Fabric, checkpoint: dict[str, Any] |
             monitor.say(str(account))
         if prepared.skipped:
             monitor.say("\n".join([f"{len(prepared.skipped)} clips skipped:", *prepared.skipped]))
+        saturated = _saturated(prepared)
+        if saturated:
+            monitor.say(f"{len(saturated)} clips have signals at the end of the sensor's range; they are used as they are")
         try:
             history = _train(recipe, out, fabric, prepared, model, checkpoint, monitor)
             model.load_state_dict(history[-1].best["state"])
@@ -305,12 +308,17 @@ def _result(
         **(_measured(prepared, scores, p) if scores is not None else {}),
         **({"quoted": _quoted(recipe.quotes)} if recipe.quotes else {}),
         "skipped": list(prepared.skipped),
+        **({"saturated": saturated} if (saturated := _saturated(prepared)) else {}),
         "environment": environment(),
         **{f"{name}_ids": value for name, value in ids.items()},
     }
     if recipe.init.bundle:
         result["init"] = account.to_dict()
     return result, scores
+
+
+def _saturated(prepared: Prepared) -> list[str]:
+    return [clip_id for part in (prepared.train, prepared.val, prepared.test) if part is not None for clip_id in part.saturated]
 
 
 def _measured(prepared: Prepared, scores: Scores, p: np.ndarray) -> dict[str, Any]:
@@ -359,7 +367,7 @@ def _write_run(
     of = modalities(recipe)
     about = recording(prepared.parts, prepared.train, of)
     quoted = result.get("quoted")
-    long = ("train_ids", "val_ids", "test_ids", "confusion", "per_class", "skipped", "init", "clips", "samples", "clean")
+    long = ("train_ids", "val_ids", "test_ids", "confusion", "per_class", "skipped", "saturated", "init", "clips", "samples", "clean")
     kept = bundles.Bundle(
         name=out.name,
         model=recipe.model.name,

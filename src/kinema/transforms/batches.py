@@ -39,7 +39,8 @@ class Samples(Protocol):
 
     `clip_ids`: of the clips. Per sample, (N,) int64 (`mirrored` bool): `clip_of` index into `clip_ids`; `labels`, -1 unknown;
     `starts` and `lengths` of its window in frames of the clip; `phases`, telling samples of one window apart; `mirrored`, whether it
-    is a mirrored copy. `unit`: what a window is, "clips" or "windows". `skipped`: the errors of clips that were left out.
+    is a mirrored copy. `saturated`: ids of clips whose worn
+    sensor met the end of its range. `unit`: what a window is, "clips" or "windows". `skipped`: the errors of clips that were left out.
     """
 
     clip_ids: tuple[str, ...]
@@ -50,6 +51,7 @@ class Samples(Protocol):
     phases: Tensor
     mirrored: Tensor
     skipped: tuple[DataError, ...]
+    saturated: tuple[str, ...]
 
     def __len__(self) -> int: ...
 

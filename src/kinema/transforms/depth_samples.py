@@ -40,6 +40,7 @@ class DepthSamples:
     """
 
     unit = "clips"
+    saturated = ()
 
     def __init__(self, input: DepthInput, clips: Sequence[tuple[Clip, DepthCrop]], skipped: Sequence[DataError] = ()):
         self.input, self.skipped = input, tuple(skipped)

@@ -82,6 +82,7 @@ class JoinedSamples:
             _check_lengths(first.clip_ids, parts["pose"].lengths, parts["depth"].lengths)
         self.parts, self.skipped = dict(parts), tuple(skipped)
         self.clip_ids, self.clip_of, self.labels = first.clip_ids, first.clip_of, first.labels
+        self.saturated = tuple(clip_id for part in parts.values() for clip_id in part.saturated)
         self.starts, self.lengths, self.phases, self.mirrored = first.starts, first.lengths, first.phases, first.mirrored
 
     def __len__(self) -> int:

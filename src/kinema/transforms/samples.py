@@ -62,6 +62,8 @@ class PoseSamples:
     `mirrored`: (N,) bool, samples that are mirrored copies. `skipped`: the errors of clips that were left out.
     """
 
+    saturated = ()
+
     def __init__(self, input: PoseInput, clips: Sequence[tuple[Clip, _Rows]], dims: int, skipped: Sequence[DataError] = ()):
         self.input, self.dims, self.skipped = input, dims, tuple(skipped)
         self.layout = get_layout(input.layout)
