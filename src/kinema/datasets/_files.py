@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from kinema.clip import Clip, Lazy
-from kinema.datasets import cad60, folder, jhmdb, ntu, nw_ucla, pyskl, utd_mhad
+from kinema.datasets import _openpose, cad60, folder, jhmdb, ntu, nw_ucla, pyskl, utd_mhad
 from kinema.datasets._io import Skipped, located, read_bytes, read_mat
 from kinema.datasets._skeletons import read_skeleton
 from kinema.datasets._unpickle import load_pickle
@@ -38,9 +38,9 @@ def open_files(paths: str | Path | Iterable[str | Path], *, on_error: OnError = 
     """The clips of files and folders, as a data set without protocols; `classes` are the labels that files and names tell.
 
     Known are UTD-MHAD's .mat, CAD-60's .txt, N-UCLA's .json, NTU's .skeleton, Kinema's own .npz, .json and .csv, a folder with
-    clips.csv, and pickles of PYSKL and JHMDB. Folders are searched to their depth: what is of another kind is passed over
-    there (pickles too), while a file that was named must be of a known one. Skeleton, depth and signals of one UTD-MHAD
-    recording become one clip.
+    clips.csv, pickles of PYSKL and JHMDB, and folders of OpenPose's _keypoints.json, one clip for each recording in them. Folders
+    are searched to their depth: what is of another kind is passed over there (pickles too), while a file that was named must
+    be of a known one. Skeleton, depth and signals of one UTD-MHAD recording become one clip.
 
     `DataError` for a path that is not there, a file that cannot be used and a folder without clips; with
     `on_error="skip"` they are listed in `skipped`.
@@ -90,6 +90,7 @@ def _open(path: Path, skipped: Skipped) -> Iterator[Found]:
                 folders.clear()
                 yield from _of_dataset(folder.read, Path(top), skipped)
                 continue
+            yield from _openpose_clips(Path(top), names, skipped)
             for name in sorted(names, key=natural):
                 file = Path(top, name)
                 if _is_clip(file):
@@ -98,12 +99,22 @@ def _open(path: Path, skipped: Skipped) -> Iterator[Found]:
         yield from _open_file(path, skipped)
 
 
+def _openpose_clips(path: Path, names: list[str], skipped: Skipped) -> Iterator[Found]:
+    for recording, frames in _openpose.recordings(names).items():
+        try:
+            pose = _openpose.read_recording(path, frames)
+        except DataError as error:
+            skipped.add(error)
+        else:
+            yield Clip(recording or path.resolve().name, {"pose": pose}, source=path), None
+
+
 def _is_clip(path: Path) -> bool:
     """Whether a file that lies in a folder looks like a clip; files that users keep beside their clips do not."""
     suffix = path.suffix.lower()
     if suffix in (".mat", ".skeleton", ".npz"):
         return True
-    if suffix not in (".txt", ".json", ".csv"):
+    if suffix not in (".txt", ".json", ".csv") or _openpose.NAME.fullmatch(path.name):
         return False
     try:
         with path.open("rb") as file:
@@ -156,6 +167,8 @@ def _txt(path: Path) -> Found:
 
 
 def _json(path: Path) -> Found:
+    if _openpose.NAME.fullmatch(path.name):
+        raise DataError("is one frame of OpenPose's; name the folder that holds all frames of the recording", path)
     if b'"skeletons"' not in read_bytes(path):
         return _own(path)
     pose = nw_ucla.read_skeleton(path)
