@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 
 from kinema.datasets.base import read_dataset
-from kinema.evaluation.evaluate import sample_probabilities
 from kinema.evaluation.results import accuracy_row, write_results
 from kinema.layout import get_layout
 from kinema.models.registry import PoseShape, create_model
+from kinema.recognition.answers import sample_probabilities
 from kinema.transforms.config import PoseAugment, PoseInput
 from kinema.transforms.samples import PoseSamples
 

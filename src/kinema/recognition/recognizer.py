@@ -17,6 +17,7 @@ from kinema.errors import BundleError, DataError, KinemaError, LayoutError
 from kinema.fused import FusedBundle, plain
 from kinema.fused import load as load_any
 from kinema.layout import conversion, get_layout
+from kinema.recognition.answers import sample_probabilities
 from kinema.recognition.prediction import Prediction, WindowPrediction
 from kinema.recognition.resample import at_rate
 from kinema.recognition.skeleton import flaw_in_size
@@ -179,8 +180,10 @@ class Recognizer:
             raise BundleError(f"bundle {bundle.name!r}: {error}") from error
 
     def _any_image_unit(self, pose: PoseSequence) -> bool:
-        """Pixels and scaled image coordinates are the same to a model that divides by the torso's length."""
-        return self.bundle.input.scale and {pose.unit, self.bundle.unit} == {"px", "norm"}
+        """Pixels and scaled image coordinates are the same to a model whose input is divided by the torso's length, or that itself
+        looks at the box around the points."""
+        free = self.bundle.input.scale or getattr(self.model, "any_image_unit", False)
+        return free and {pose.unit, self.bundle.unit} == {"px", "norm"}
 
     def _settings(self, window: float | None, stride: float | None) -> PoseInput:
         """The bundle's preparation, with the caller's windows in place of its own."""
@@ -224,7 +227,8 @@ class Recognizer:
         flaw = flaw_in_size(_extent(pose), pose.unit, given.unit)
         if flaw:
             raise BundleError(f"clip {clip.id!r}: {flaw}")
-        return pose
+        # Recordings of both image units go through the model together; what it is given must not depend on which came first.
+        return pose if pose.unit == bundle.unit else replace(pose, unit=bundle.unit)
 
     @property
     def least_frames(self) -> int:
@@ -233,25 +237,14 @@ class Recognizer:
 
     def _windows(self, clips: Sequence[Clip], samples: Samples) -> list[list[WindowPrediction]]:
         """The windows of each clip with their probabilities: the mean over the window's samples and views."""
-        rows = np.zeros((len(samples), len(self.bundle.classes)))
-        views = self.bundle.views
-        with torch.inference_mode():
-            for indices in torch.arange(len(samples)).split(self.batch_size):
-                for view in range(views):
-                    batch = samples.batch(indices, view=view, views=views, device=self.device)
-                    rows[indices.numpy()] += self.model(**batch.inputs).double().softmax(-1).cpu().numpy() / views
+        rows = sample_probabilities(self.model, samples, self.bundle.views, self.batch_size, self.device)
         parts: dict[tuple[int, int, int], list[np.ndarray]] = {}
         for *key, row in zip(samples.clip_of.tolist(), samples.starts.tolist(), samples.lengths.tolist(), rows, strict=True):
             parts.setdefault(tuple(key), []).append(row)
         windows: list[list[WindowPrediction]] = [[] for _ in clips]
         for (index, start, length), found in parts.items():
-            probabilities = np.mean(found, 0)
-            if not np.isfinite(probabilities).all():
-                raise DataError(
-                    f"clip {clips[index].id!r}: the model's answer is not a number; are the coordinates in the unit that is claimed?"
-                )
             seconds = _seconds(clips[index])
-            windows[index].append(WindowPrediction(float(seconds[start]), float(seconds[start + length]), probabilities))
+            windows[index].append(WindowPrediction(float(seconds[start]), float(seconds[start + length]), np.mean(found, 0)))
         return windows
 
     def _truth(self, label: str | None) -> int | None:
