@@ -117,7 +117,7 @@ def test_every_model_can_be_trained_with_all_but_its_head_frozen(name):
     if not list(model.parameters()):
         pytest.skip("nothing of it is trained by gradient")
     head = tuple(model.head_prefixes())
-    freeze = tuple({key.split(".")[0] + "." for key in model.state_dict() if not key.startswith(head)})
+    freeze = tuple({key.rpartition(".")[0] + "." if "." in key else key for key in model.state_dict() if not key.startswith(head)})
     initialise(model, InitConfig(freeze=freeze))
     before = {key: value.clone() for key, value in model.state_dict().items()}
     optimizer = make_optimizer(model, FitConfig(optimizer="sgd", lr=0.1))

@@ -55,17 +55,17 @@ class InitConfig:
 
     Args:
         bundle: name or path of a bundle; none starts from random weights. $VARIABLES in it are filled in.
-        arch: `bundle` is a file of published weights of this architecture, as `kinema import` takes them.
         layers: "all" loads every parameter whose name and shape agree, "backbone" all but the classification head.
         remake: parameter-name prefixes that are made anew although they would fit.
         freeze: parameter-name prefixes that do not train; their batch norms keep their running statistics.
+        arch: `bundle` is a file of published weights of this architecture, as `kinema import` takes them.
     """
 
     bundle: str | None = None
-    arch: str | None = None
     layers: Literal["all", "backbone"] = "all"
     remake: tuple[str, ...] = ()
     freeze: tuple[str, ...] = ()
+    arch: str | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from math import prod
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from kinema.errors import RecipeError, unknown
 from kinema.training.importing import start_bundle
@@ -108,7 +107,7 @@ def training_mode(model: nn.Module, frozen: Sequence[str]) -> None:
     """Training mode, but norms within frozen prefixes keep their running statistics."""
     model.train()
     for name, module in model.named_modules():
-        if frozen and isinstance(module, _NormBase) and f"{name}.".startswith(tuple(frozen)):
+        if frozen and hasattr(module, "running_mean") and f"{name}.".startswith(tuple(frozen)):
             module.eval()
 
 
