@@ -42,6 +42,11 @@ def _check_times(times: np.ndarray | None, frames: int, fps: float) -> np.ndarra
     return times
 
 
+def _outside(points: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """(...) bool: points (..., 2) that lie more than an image's width or height beside it."""
+    return ((points < -size) | (points > 2 * size)).any(-1)
+
+
 @dataclass(frozen=True, eq=False)
 class PoseSequence:
     """Skeletons of one or more persons over time.
@@ -52,7 +57,8 @@ class PoseSequence:
     `times`: (T,) seconds, where the rate varies. `image_size`: (width, height) in pixels, for "px".
     `y_axis`: whether y grows upwards (depth sensors) or downwards (images).
 
-    Raises `DataError` for a wrong shape, no frames, or a point that is observed but not finite.
+    Raises `DataError` for a wrong shape, no frames, a point that is observed but not finite, or, in pixels of an image of known
+    size, farther outside it than it is large.
     """
 
     points: np.ndarray
@@ -94,10 +100,27 @@ class PoseSequence:
         if score is not None:
             score = _freeze(score, "score", np.float32, (persons, frames, joints))
             if not ((score >= 0) & (score <= 1)).all():
-                raise DataError("scores must lie in 0..1")
+                raise DataError(f"scores must lie in 0..1; these lie in {score.min():.3g}..{score.max():.3g}")
+        if self.image_size is not None and self.unit == "px":
+            self._check_image(points, layout)
         for name, value in (("layout", layout), ("points", points), ("mask", mask), ("score", score)):
             object.__setattr__(self, name, value)
         object.__setattr__(self, "times", _check_times(self.times, frames, self.fps))
+
+    def _check_image(self, points: np.ndarray, layout: Layout) -> None:
+        """Estimators place hidden joints a little outside the image; what is farther away has another unit, or another image."""
+        if len(self.image_size) != 2 or min(self.image_size) < 1:
+            raise DataError(f"image_size is {self.image_size!r:.40}; width and height in pixels are expected")
+        size = np.array(self.image_size)
+        # From below the upper edge where y grows upwards, which some count from 0 to the height and some from 0 down.
+        outside = (np.abs(points[..., :2]) > 2 * size).any(-1) if self.y_axis == "up" else _outside(points[..., :2], size)
+        if outside.any():
+            person, frame, joint = np.argwhere(outside)[0]
+            x, y = points[person, frame, joint, :2]
+            raise DataError(
+                f"person {person}, frame {frame}, joint {layout.joints[joint]}: ({x:.6g}, {y:.6g}) lies far outside the image of "
+                f"{size[0]} x {size[1]} pixels"
+            )
 
     @classmethod
     def _validated(cls, **fields: Any) -> PoseSequence:

@@ -6,7 +6,8 @@
 
 C is 2 (pixels, y down; `img_shape` is taken along) or 3 (metres, y up). V tells the layout: 25 joints are NTU's, 17 COCO's, 18
 OpenPose's; `layout` names another one. A joint whose coordinates are all 0 was not observed, and a person without any observed
-joint is padding and left out. Scores are cut to 0..1, which half-precision ones exceed by a rounding.
+joint is padding and left out; so are joints and persons with score 0. Scores are cut to 0..1, which what a network draws exceeds by
+a little; those beyond -0.25..1.25 are no scores.
 
 Splits become protocols: xsub_train and xsub_val make "cross-subject", train1 and test1, train2 and test2 ... the splits of
 "official". `train` and `test` take any two of the file's splits as the protocol "requested". Names such as S001C001P001R001A001
@@ -48,6 +49,7 @@ LAYOUTS = {25: "ntu25", 17: "coco17", 18: "openpose18"}
 
 _TRAIN = re.compile(r"(?P<before>.*?)[_-]?train[_-]?(?P<after>.*)")
 _PROTOCOLS = {"xsub": "cross-subject", "xview": "cross-view", "xset": "cross-setup", "": "official"}
+_SCORES = (-0.25, 1.25)
 _GROUP = re.compile(r"(v_.+_g\d+)_c\d+")
 
 
@@ -167,25 +169,47 @@ def _clip(annotation: Any, layout: str | None) -> tuple[str, int | None, PoseSeq
 
 def _pose(points: np.ndarray, annotation: Mapping[str, Any], layout: str) -> PoseSequence:
     mask = (points != 0).any(-1)
-    persons = mask.any((1, 2))
-    if not persons.any():
+    if not mask.any():
         raise DataError("no joint is observed in any frame", where="'keypoint'")
-    score = annotation.get("keypoint_score")
+    score = _scores(annotation.get("keypoint_score"), points.shape[:3])
     if score is not None:
-        if not isinstance(score, np.ndarray) or score.shape != points.shape[:3]:
-            raise DataError(f"an array of shape {points.shape[:3]} is expected", where="'keypoint_score'")
-        score = np.clip(score[persons].astype(np.float32), 0, 1)
+        mask &= score > 0
+        if not mask.any():
+            raise DataError("the scores of all joints are 0: nobody was found", where="'keypoint_score'")
+    persons = mask.any((1, 2))
     flat = points.shape[3] == 2
-    size = annotation.get("img_shape") if flat else None
     return PoseSequence(
         points[persons],
         layout,
         "px" if flat else "m",
         mask[persons],
-        score,
-        image_size=(int(size[1]), int(size[0])) if isinstance(size, tuple | list) and len(size) >= 2 else None,
+        None if score is None else score[persons],
+        image_size=_image_size(annotation.get("img_shape")) if flat else None,
         y_axis="down" if flat else "up",
     )
+
+
+def _scores(score: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+    if score is None:
+        return None
+    if not isinstance(score, np.ndarray) or score.shape != shape:
+        raise DataError(f"an array of shape {shape} is expected", where="'keypoint_score'")
+    if not ((score >= _SCORES[0]) & (score <= _SCORES[1])).all():
+        raise DataError(f"scores lie in {score.min():.3g}..{score.max():.3g}; 0..1 is expected", where="'keypoint_score'")
+    return score.astype(np.float32).clip(0, 1)
+
+
+def _image_size(shape: Any) -> tuple[int, int] | None:
+    """(width, height) from `img_shape`; None where the file does not say."""
+    if shape is None:
+        return None
+    try:
+        height, width = (int(side) for side in tuple(shape)[:2])
+    except (TypeError, ValueError, OverflowError):
+        height = width = 0
+    if height < 1 or width < 1:
+        raise DataError(f"{shape!r:.40} is no height and width in pixels", where="'img_shape'")
+    return width, height
 
 
 def _class_names(classes: str | Path | Sequence[str] | None, clips: Sequence[tuple[str | None, int | None]]) -> tuple[str, ...]:

@@ -62,6 +62,7 @@ class HeatmapNetwork(nn.Module):
     """
 
     width: int
+    any_image_unit = True  # pixels and scaled coordinates are the same to it
 
     def __init__(self, config: HeatmapConfig, shape: PoseShape):
         super().__init__()

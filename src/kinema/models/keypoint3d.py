@@ -106,6 +106,7 @@ class KeypointCNN3D(nn.Module):
             self.layers.append(ConvNorm(width, out, kernel))
             extent = [size + 2 * (side // 2) - side + 1 for size, side in zip(extent, kernel, strict=True)]
             width = out
+        self.any_image_unit = config.normalise == "box"  # pixels and scaled coordinates are the same to it
         self.dropout = nn.Dropout(config.dropout)
         self.num_features = width * extent[0] * extent[1] * extent[2]
         self.reset_classifier(num_classes)

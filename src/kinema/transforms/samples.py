@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
@@ -25,7 +25,7 @@ from kinema.errors import DataError, LayoutError, RecipeError, unknown
 from kinema.layout import Layout, get_layout
 from kinema.shape import PoseShape
 from kinema.transforms import pose, sampling
-from kinema.transforms.batches import Batch
+from kinema.transforms.batches import Batch, usable
 from kinema.transforms.config import SCORE, STREAMS, PoseAugment, PoseInput, channels_of
 from kinema.transforms.streams import streams
 
@@ -102,24 +102,21 @@ class PoseSamples:
         it; handedness is kept. Of more persons than wanted those that move most stay, in their order. Windows in which
         nothing was observed are left out.
 
-        Raises `DataError` naming the clip that cannot be used: fewer than 2 frames, nothing observed, other coordinates or
-        another unit than the clips before it (`on_error="skip"` leaves it out, and lists it in `skipped`); `LayoutError`
+        Raises `DataError` naming the clip that cannot be used: fewer than 2 frames, nothing observed or all scores 0, other coordinates
+        or another unit than the clips before it (`on_error="skip"` leaves it out, and lists it in `skipped`); `LayoutError`
         where joints cannot be converted; `RecipeError` for settings that cannot be.
         """
         _check(input)
-        kept, skipped = [], []
         like: PoseSequence | None = None
-        for clip in clips:
-            try:
-                sequence = _canonical(clip, input, like)
-                kept.append((clip, _cut(clip, sequence, input)))
-                like = like or sequence
-            except DataError as error:
-                if on_error != "skip":
-                    raise
-                skipped.append(error)
-        if like is None:
-            raise DataError(f"none of {len(clips)} clips can be used" + (f"; the first one: {skipped[0]}" if skipped else ""))
+
+        def cut(clip: Clip) -> _Rows:
+            nonlocal like
+            sequence = _canonical(clip, input, like)
+            rows = _cut(clip, sequence, input)
+            like = like or sequence
+            return rows
+
+        kept, skipped = usable(clips, cut, on_error)
         return cls(input, kept, like.dims, skipped)
 
     def __len__(self) -> int:
@@ -322,6 +319,12 @@ def _canonical(clip: Clip, input: PoseInput, like: PoseSequence | None) -> PoseS
         )
     if input.align and sequence.dims != 3:
         raise DataError(f"clip {clip.id!r} has 2-D points; input.align needs 3-D points", clip.source)
+    if SCORE in input.streams and sequence.score is not None:
+        # A joint with score 0 was not found: wherever it was put, it is no position.
+        found = sequence.observed & (sequence.score > 0)
+        if not found.any():
+            raise DataError(f"clip {clip.id!r}: the scores of all joints are 0: nobody was found", clip.source)
+        sequence = replace(sequence, mask=found)
     seen = sequence.observed.any((1, 2))
     if not seen.any():
         raise DataError(f"clip {clip.id!r}: no joint is observed in any frame", clip.source)
