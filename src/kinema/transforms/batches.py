@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from kinema.clip import Clip
 from kinema.errors import DataError
 from kinema.shape import Shape
 from kinema.transforms.pose import draw_mix, mix_points
+
+Read = TypeVar("Read")
 
 
 @dataclass
@@ -39,8 +42,8 @@ class Samples(Protocol):
 
     `clip_ids`: of the clips. Per sample, (N,) int64 (`mirrored` bool): `clip_of` index into `clip_ids`; `labels`, -1 unknown;
     `starts` and `lengths` of its window in frames of the clip; `phases`, telling samples of one window apart; `mirrored`, whether it
-    is a mirrored copy. `saturated`: ids of clips whose worn
-    sensor met the end of its range. `unit`: what a window is, "clips" or "windows". `skipped`: the errors of clips that were left out.
+    is a mirrored copy. `unit`: what a window is, "clips" or "windows". `saturated`: ids of clips whose worn sensor met the end of its
+    range. `skipped`: the errors of clips that were left out.
     """
 
     clip_ids: tuple[str, ...]
@@ -72,6 +75,25 @@ class Samples(Protocol):
         device: torch.device | str | None = None,
     ) -> Batch:
         """The samples `indices`; without `augment` nothing is random. `view` of `views`: looks at a test sample to be averaged over."""
+
+
+def usable(clips: Sequence[Clip], read: Callable[[Clip], Read], on_error: str = "raise") -> tuple[list[tuple[Clip, Read]], list[DataError]]:
+    """The clips that can be used, each with what `read` makes of it, and the errors of those that cannot.
+
+    Raises the `DataError` of the first clip that cannot be used (`on_error="skip"` leaves it out), and one where no clip is left.
+    """
+    kept: list[tuple[Clip, Read]] = []
+    skipped: list[DataError] = []
+    for clip in clips:
+        try:
+            kept.append((clip, read(clip)))
+        except DataError as error:
+            if on_error != "skip":
+                raise
+            skipped.append(error)
+    if not kept:
+        raise DataError(f"none of {len(clips)} clips can be used" + (f"; the first one: {skipped[0]}" if skipped else ""))
+    return kept, skipped
 
 
 def mixup(batch: Batch, targets: Tensor, alpha: float, generator: torch.Generator | None = None) -> tuple[Batch, Tensor]:

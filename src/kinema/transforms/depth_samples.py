@@ -19,7 +19,7 @@ from kinema.depth_crop import SIDE, DepthCrop, depth_crop
 from kinema.errors import DataError, RecipeError, unknown
 from kinema.shape import DepthShape
 from kinema.transforms import depth, sampling
-from kinema.transforms.batches import Batch
+from kinema.transforms.batches import Batch, usable
 from kinema.transforms.depth_config import DepthAugment, DepthInput
 from kinema.transforms.samples import VIEW_SHARE
 
@@ -66,20 +66,14 @@ class DepthSamples:
         differences are wanted (`on_error="skip"` leaves it out, and lists it in `skipped`); `RecipeError` for impossible settings.
         """
         _check(input)
-        kept, skipped = [], []
-        for clip in clips:
-            try:
-                crop = depth_crop(clip)
-                if input.form == "difference" and len(crop.frames) < 2:
-                    raise DataError(f"clip {clip.id!r} has 1 depth image; a difference image needs at least 2", clip.source)
-                kept.append((clip, crop))
-            except DataError as error:
-                if on_error != "skip":
-                    raise
-                skipped.append(error)
-        if not kept:
-            raise DataError(f"none of {len(clips)} clips can be used" + (f"; the first one: {skipped[0]}" if skipped else ""))
-        return cls(input, kept, skipped)
+
+        def crop_of(clip: Clip) -> DepthCrop:
+            crop = depth_crop(clip)
+            if input.form == "difference" and len(crop.frames) < 2:
+                raise DataError(f"clip {clip.id!r} has 1 depth image; a difference image needs at least 2", clip.source)
+            return crop
+
+        return cls(input, *usable(clips, crop_of, on_error))
 
     def __len__(self) -> int:
         return len(self.clip_of)

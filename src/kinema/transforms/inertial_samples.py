@@ -17,7 +17,7 @@ from kinema.clip import Clip
 from kinema.errors import DataError, RecipeError, unknown
 from kinema.shape import InertialShape
 from kinema.transforms import inertial, sampling
-from kinema.transforms.batches import Batch
+from kinema.transforms.batches import Batch, usable
 from kinema.transforms.inertial_config import FEATURES, InertialAugment, InertialInput, width
 
 VIEW_SHARE = 0.9  # of the clip, that further test-time views keep
@@ -46,17 +46,17 @@ class InertialSamples:
 
     unit = "clips"
 
-    def __init__(self, input: InertialInput, clips: Sequence[tuple[Clip, np.ndarray, float]], skipped: Sequence[DataError] = ()):
+    def __init__(self, input: InertialInput, clips: Sequence[tuple[Clip, tuple[np.ndarray, float]]], skipped: Sequence[DataError] = ()):
         self.input, self.skipped = input, tuple(skipped)
         self._sensors = _needed(input)
-        self.clip_ids = tuple(clip.id for clip, _, _ in clips)
-        self.saturated = tuple(clip.id for clip, signals, _ in clips if _is_saturated(signals, self._sensors))
-        self._signals = torch.from_numpy(np.concatenate([signals for _, signals, _ in clips]))
-        self._rates = torch.tensor([rate for _, _, rate in clips], dtype=torch.float64)
-        self.lengths = torch.tensor([len(signals) for _, signals, _ in clips])
+        self.clip_ids = tuple(clip.id for clip, _ in clips)
+        self.saturated = tuple(clip.id for clip, (signals, _) in clips if _is_saturated(signals, self._sensors))
+        self._signals = torch.from_numpy(np.concatenate([signals for _, (signals, _) in clips]))
+        self._rates = torch.tensor([rate for _, (_, rate) in clips], dtype=torch.float64)
+        self.lengths = torch.tensor([len(signals) for _, (signals, _) in clips])
         self._first = self.lengths.cumsum(0) - self.lengths
         self.clip_of = torch.arange(len(clips))
-        self.labels = torch.tensor([-1 if clip.label is None else clip.label for clip, _, _ in clips])
+        self.labels = torch.tensor([-1 if clip.label is None else clip.label for clip, _ in clips])
         self.starts, self.phases = torch.zeros_like(self.clip_of), torch.zeros_like(self.clip_of)
         self.mirrored = torch.zeros(len(clips), dtype=torch.bool)
 
@@ -68,17 +68,7 @@ class InertialSamples:
         is made of (`on_error="skip"` leaves it out, and lists it in `skipped`); `RecipeError` for settings that cannot be.
         """
         _check(input)
-        kept, skipped = [], []
-        for clip in clips:
-            try:
-                kept.append((clip, *_read(clip, _needed(input))))
-            except DataError as error:
-                if on_error != "skip":
-                    raise
-                skipped.append(error)
-        if not kept:
-            raise DataError(f"none of {len(clips)} clips can be used" + (f"; the first one: {skipped[0]}" if skipped else ""))
-        return cls(input, kept, skipped)
+        return cls(input, *usable(clips, lambda clip: _read(clip, _needed(input)), on_error))
 
     def __len__(self) -> int:
         return len(self.clip_ids)
