@@ -10,10 +10,11 @@ from PIL import Image
 from kinema.clip import PoseSequence
 from kinema.datasets.actor import perform
 from kinema.errors import KinemaError
-from kinema.recognition._drawing import INK, PERSONS, RIGHT_ANSWER
+from kinema.recognition._drawing import BLACK, LIGHT
 from kinema.recognition.prediction import Prediction
-from kinema.recognition.render import Scene, render, render_predictions, render_scenes
+from kinema.recognition.render import Scene, parse_size, render, render_predictions, render_scenes
 
+INK, PERSONS, RIGHT_ANSWER = LIGHT.ink, LIGHT.persons, LIGHT.right_answer
 TOP = (("wave", 0.7), ("clap", 0.2), ("draw circle counter-clockwise", 0.06), ("throw", 0.03), ("knock", 0.01))
 
 
@@ -198,3 +199,39 @@ def test_answers_are_drawn_one_file_each_named_after_the_recordings(wave, tmp_pa
     assert all(pixels(path, RIGHT_ANSWER) > 800 for path in paths)
     with pytest.raises(KinemaError, match="no skeleton"):
         render_predictions([replace(answers[0], pose=None)], tmp_path / "none.png")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".gif", ".mp4"])
+def test_key_points_of_an_image_are_drawn_on_black_at_any_size_and_rate(wave, tmp_path, suffix):
+    answer = Prediction("clip", tuple(label for label, _ in TOP), np.array([p for _, p in TOP]), truth=1, pose=flat(wave))
+    (path,) = render_predictions([answer], tmp_path / f"a{suffix}", size=(322, 182), fps=12.5)
+    if suffix == ".mp4":
+        frames, _, rate, _ = decoded(path)
+        assert float(rate) == 12.5 and len(frames) == pytest.approx(12.5 * wave.duration, abs=2)
+        picture = frames[len(frames) // 2]
+    else:
+        picture = Image.open(path)
+    assert picture.size == (322, 182)
+    values = np.asarray(picture.convert("RGB"), int)
+    assert np.median(values.max(-1)) < 16
+    left, right, trunk = (np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) for color in BLACK.persons[0])
+    for color in (left, right, trunk):
+        assert (np.abs(values - color).max(-1) < 40).sum() > 20
+    if suffix == ".png":
+        assert pixels(path, BLACK.right_answer) > 30 and pixels(path, BLACK.ink) > 20
+
+
+@pytest.mark.parametrize(("text", "size"), [("1280x720", (1280, 720)), (" 64 x 48 ", (64, 48))])
+def test_sizes_are_read(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["1280", "x", "12ax9", "-1x5", "9999999x1"])
+def test_what_is_no_size_is_told(text):
+    with pytest.raises(KinemaError, match="such as 1280x720"):
+        parse_size(text)
+
+
+def test_an_unknown_background_is_told(wave, tmp_path):
+    with pytest.raises(KinemaError, match="unknown background 'blak'; did you mean 'black'"):
+        render(wave, tmp_path / "a.png", background="blak")

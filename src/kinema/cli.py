@@ -24,6 +24,8 @@ def predict(
     stride: float | None = None,
     json: bool = False,
     render: str | None = None,
+    render_size: str | None = None,
+    render_fps: float | None = None,
     on_error: Literal["raise", "skip"] = "raise",
 ) -> None:
     """Say what the people in recordings are doing.
@@ -36,17 +38,20 @@ def predict(
         stride: Seconds from the start of one window to the start of the next. Default: half a window.
         json: Print one JSON object and nothing else.
         render: Draw the skeletons with the answers: OUT.png (a strip), OUT.gif or OUT.mp4; one file for each of several recordings.
+        render_size: Width and height of the drawing in pixels, such as 1280x720.
+        render_fps: Its frames per second. Default: the recording's, 30 at most (GIF: 15).
         on_error: What happens at a recording that cannot be used: "raise" stops, "skip" goes on and names it at the end.
     """
     from kinema.recognition.recognizer import load
-    from kinema.recognition.render import render_predictions
+    from kinema.recognition.render import parse_size, render_predictions
     from kinema.recognition.report import predictions_text
 
+    size = parse_size(render_size) if render_size else None
     predictions = load(bundle).predict_files(files, window=window, stride=stride, on_error=on_error)
     data = {"bundle": bundle, "predictions": [prediction.to_dict(top) for prediction in predictions]}
     _print(predictions_text(predictions, top), data, json)
     if render:
-        for path in render_predictions(predictions, render, top):
+        for path in render_predictions(predictions, render, top, size=size, fps=render_fps):
             print(f"drawn: {path}", file=sys.stderr)
 
 

@@ -6,6 +6,7 @@ Everything is drawn `OVERSAMPLE` times larger and reduced at the end, since Pill
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +20,32 @@ if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
 OVERSAMPLE = 3
-INK, FAINT, PAPER, PANEL, FLOOR = "#1f2733", "#7b8696", "#ffffff", "#f3f5f8", "#dde2ea"
-RIGHT_ANSWER, OTHER, TRACK = "#2f9e63", "#8fa3bf", "#e8ecf2"
-# (left, right, trunk) of each person in turn: blue and orange differ for every kind of colour vision.
-PERSONS = (("#2b6fd6", "#ee7b1c", "#39424f"), ("#12958f", "#c2408f", "#6b5b4b"), ("#6d55c9", "#a98a12", "#4f5d4f"))
+
+
+@dataclass(frozen=True)
+class Colors:
+    """What a picture is drawn in. `persons`: (left, right, trunk) of each person in turn; the two sides differ for every kind of
+    colour vision. `right_answer` is the true label's, `other` that of the bars of other labels, `track` what lies behind bars."""
+
+    ink: str
+    faint: str
+    paper: str
+    panel: str
+    floor: str
+    right_answer: str
+    other: str
+    track: str
+    persons: tuple[tuple[str, str, str], ...]
+
+
+LIGHT = Colors(
+    *("#1f2733", "#7b8696", "#ffffff", "#f3f5f8", "#dde2ea", "#2f9e63", "#8fa3bf", "#e8ecf2"),
+    (("#2b6fd6", "#ee7b1c", "#39424f"), ("#12958f", "#c2408f", "#6b5b4b"), ("#6d55c9", "#a98a12", "#4f5d4f")),
+)
+BLACK = Colors(
+    *("#e8ecf2", "#8f9aa8", "#000000", "#000000", "#2a3038", "#3fbf7a", "#64799a", "#22282f"),
+    (("#4f8df0", "#f5924a", "#c3ccd8"), ("#2dbab3", "#dd6cb0", "#c9b49c"), ("#9a86ef", "#d1b13a", "#a9bba9")),
+)
 _AZIMUTH, _ELEVATION, _DISTANCE = np.deg2rad(-24), np.deg2rad(11), 5.0
 _TRAIL_SECONDS = 1.1
 _TRAIL_JOINTS = (("left_hand", "left_wrist"), ("right_hand", "right_wrist"))
@@ -78,11 +101,11 @@ class Camera:
 class Canvas:
     """A picture under way; all lengths are in pixels of the finished picture."""
 
-    def __init__(self, width: int, height: int):
+    def __init__(self, width: int, height: int, colors: Colors = LIGHT):
         from PIL import Image, ImageDraw
 
-        self.width, self.height = width, height
-        self.image = Image.new("RGB", (width * OVERSAMPLE, height * OVERSAMPLE), PAPER)
+        self.width, self.height, self.colors = width, height, colors
+        self.image = Image.new("RGB", (width * OVERSAMPLE, height * OVERSAMPLE), colors.paper)
         self.draw = ImageDraw.Draw(self.image)
 
     def finished(self) -> Image:
@@ -110,15 +133,16 @@ class Canvas:
             self.draw.rounded_rectangle(corners, radius=radius * OVERSAMPLE, fill=color)
 
     def text(
-        self, x: float, y: float, words: str, size: float, color: str = INK, anchor: str = "lm", bold: bool = False, room=None
+        self, x: float, y: float, words: str, size: float, color: str | None = None, anchor: str = "lm", bold: bool = False, room=None
     ) -> None:
-        """Words at a point (Pillow's anchors); where they are longer than `room`, they are set smaller, then cut with an ellipsis."""
+        """Words at a point (Pillow's anchors), in ink unless a colour is given; where they are longer than `room`, they are set smaller,
+        then cut with an ellipsis."""
         font = _font(round(size * OVERSAMPLE), bold)
         if room is not None and font.getlength(words) > room * OVERSAMPLE:
             smaller = size * OVERSAMPLE * max(room * OVERSAMPLE / font.getlength(words), 0.7)
             font = _font(int(smaller), bold)
             words = _shorten(words, font, room * OVERSAMPLE)
-        self.draw.text((x * OVERSAMPLE, y * OVERSAMPLE), words, fill=color, font=font, anchor=anchor)
+        self.draw.text((x * OVERSAMPLE, y * OVERSAMPLE), words, fill=color or self.colors.ink, font=font, anchor=anchor)
 
 
 @lru_cache(maxsize=64)
@@ -146,26 +170,28 @@ def mix(color: str, other: str, share: float) -> tuple[int, int, int]:
     return tuple(round(share * a + (1 - share) * b) for a, b in zip(getrgb(color), getrgb(other), strict=True))
 
 
-def palette() -> Image:
-    """A picture that holds the 256 colours of a GIF: those that are drawn with, and their blends with the grounds at edges."""
+def palette(colors: Colors = LIGHT) -> Image:
+    """A picture that holds the 256 found of a GIF: those that are drawn with, and their blends with the grounds at edges."""
     from PIL import Image
 
-    people = [color for colors in PERSONS for color in colors]
-    blends = [(INK, PAPER, 16), (FAINT, PANEL, 8), (FAINT, PAPER, 12), (RIGHT_ANSWER, PAPER, 16), (OTHER, TRACK, 6)]
-    blends += [(FLOOR, PANEL, 4), (TRACK, PAPER, 4), *((color, PANEL, 14) for color in people), *((color, PAPER, 5) for color in people)]
-    colors = [mix(color, ground, (i + 1) / levels) for color, ground, levels in blends for i in range(levels)]
+    people = [color for person in colors.persons for color in person]
+    paper, panel = colors.paper, colors.panel
+    blends = [(colors.ink, paper, 16), (colors.faint, panel, 8), (colors.faint, paper, 12), (colors.right_answer, paper, 16)]
+    blends += [(colors.other, colors.track, 6), (colors.floor, panel, 4), (colors.track, paper, 4)]
+    blends += [*((color, panel, 14) for color in people), *((color, paper, 5) for color in people)]
+    found = [mix(color, ground, (i + 1) / levels) for color, ground, levels in blends for i in range(levels)]
     # Pillow takes the nearest colour but roughly, so the grounds themselves have no neighbours
-    grounds = [mix(PAPER, PAPER, 1), mix(PANEL, PANEL, 1)]
-    colors = [color for color in colors if min(np.abs(np.subtract(color, ground)).max() for ground in grounds) > 10] + grounds
+    grounds = [mix(paper, paper, 1), mix(panel, panel, 1)]
+    found = [color for color in found if min(np.abs(np.subtract(color, ground)).max() for ground in grounds) > 10] + grounds
     image = Image.new("P", (1, 1))
-    image.putpalette([value for color in (colors + colors[-1:] * 256)[:256] for value in color])
+    image.putpalette([value for color in (found + found[-1:] * 256)[:256] for value in color])
     return image
 
 
 def draw_skeletons(canvas: Canvas, pose: PoseSequence, camera: Camera, frame: int, box: tuple[float, float, float, float]) -> None:
     """The persons of one frame inside `box` (left, top, right, bottom), with the way that their hands have come."""
     left, top, right, bottom = box
-    canvas.box(left, top, right, bottom, PANEL, 8)
+    canvas.box(left, top, right, bottom, canvas.colors.panel, 8)
     room = np.array([right - left, bottom - top]) * (0.86, 0.86)
     zoom = float((room / camera.span).min())
     middle = np.array([(left + right) / 2, (top + bottom) / 2])
@@ -179,7 +205,7 @@ def draw_skeletons(canvas: Canvas, pose: PoseSequence, camera: Camera, frame: in
             points = place(line)[0]
             inside = ((points > (left, top)) & (points < (right, bottom))).all(-1)
             for step in np.flatnonzero(inside[:-1] & inside[1:]):
-                canvas.line(points[step : step + 2], FLOOR, 1)
+                canvas.line(points[step : step + 2], canvas.colors.floor, 1)
     thick = float(np.clip(min(room) / 29, 2.0, 11.0))
     for person in range(pose.persons):
         _draw_trails(canvas, pose, person, frame, place, thick)
@@ -188,8 +214,8 @@ def draw_skeletons(canvas: Canvas, pose: PoseSequence, camera: Camera, frame: in
         _draw_person(canvas, pose, person, frame, place, thick)
 
 
-def _color(joint: str, person: int) -> str:
-    left, right, trunk = PERSONS[person % len(PERSONS)]
+def _color(joint: str, person: int, colors: Colors) -> str:
+    left, right, trunk = colors.persons[person % len(colors.persons)]
     return left if joint.startswith("left_") else right if joint.startswith("right_") else trunk
 
 
@@ -199,24 +225,24 @@ def _draw_person(canvas: Canvas, pose: PoseSequence, person: int, frame: int, pl
     points, depth = place(pose.points[person, frame])
     head = next((layout.index(name) for name in ("head", "face") if layout.has(name)), None)
     for child, parent in sorted(layout.bones, key=lambda bone: -depth[list(bone)].mean()):
-        color = _color(layout.joints[child], person)
+        color = _color(layout.joints[child], person, canvas.colors)
         if seen[child] and seen[parent]:
             ends = points[[parent, child]]
             inner = ends + (ends[::-1] - ends) * min(0.45, thick / max(np.linalg.norm(ends[1] - ends[0]), 1e-6))
-            canvas.line(inner, PANEL, thick + 2.5, caps=False)
+            canvas.line(inner, canvas.colors.panel, thick + 2.5, caps=False)
             canvas.line(ends, color, thick)
         for joint in (parent, child):
             if seen[joint] and joint != head:
-                _draw_joint(canvas, points[joint], thick, _color(layout.joints[joint], person))
+                _draw_joint(canvas, points[joint], thick, _color(layout.joints[joint], person, canvas.colors))
         if child == head and seen[child]:
             radius = max(0.5 * float(np.linalg.norm(points[child] - points[parent])), 1.5 * thick) if seen[parent] else 1.5 * thick
-            canvas.disc(points[child], radius + 1, PANEL)
+            canvas.disc(points[child], radius + 1, canvas.colors.panel)
             canvas.disc(points[child], radius, color)
 
 
 def _draw_joint(canvas: Canvas, point: np.ndarray, thick: float, color: str) -> None:
     canvas.disc(point, thick * 0.72, color)
-    canvas.disc(point, thick * 0.34, PAPER)
+    canvas.disc(point, thick * 0.34, canvas.colors.paper)
 
 
 def _draw_trails(canvas: Canvas, pose: PoseSequence, person: int, frame: int, place, thick: float) -> None:
@@ -231,7 +257,11 @@ def _draw_trails(canvas: Canvas, pose: PoseSequence, person: int, frame: int, pl
         for step in range(frame - start):
             if seen[step] and seen[step + 1]:
                 fresh = (step + 1) / (frame - start)
-                canvas.line(points[step : step + 2], mix(_color(name, person), PANEL, 0.05 + 0.4 * fresh), thick * (0.3 + 0.35 * fresh))
+                canvas.line(
+                    points[step : step + 2],
+                    mix(_color(name, person, canvas.colors), canvas.colors.panel, 0.05 + 0.4 * fresh),
+                    thick * (0.3 + 0.35 * fresh),
+                )
 
 
 def draw_labels(canvas: Canvas, box: tuple[float, float, float, float], top: Sequence[tuple[str, float]], truth: str | None) -> None:
@@ -245,16 +275,23 @@ def draw_labels(canvas: Canvas, box: tuple[float, float, float, float], top: Seq
         right_one = label == truth
         p = float(np.clip(p, 0, 1))
         middle = y + row * 0.36
-        color = RIGHT_ANSWER if right_one else INK
+        color = canvas.colors.right_answer if right_one else canvas.colors.ink
         room = right - left - (5.2 if right_one else 4.0) * size  # beside a tick and "100 %"
         canvas.text(left, middle, label, size, color, bold=right_one or rank == 0, room=room)
         if right_one:
             canvas.text(right - 3.7 * size, middle, "✓", size, color, anchor="rm", bold=True)
-        canvas.text(right, middle, f"{100 * p:.0f} %", size, FAINT, anchor="rm")
+        canvas.text(right, middle, f"{100 * p:.0f} %", size, canvas.colors.faint, anchor="rm")
         edge, thin = y + row * 0.68, max(row * 0.15, 3.0)
-        canvas.box(left, edge, right, edge + thin, TRACK, thin / 2)
+        canvas.box(left, edge, right, edge + thin, canvas.colors.track, thin / 2)
         if p >= 0.005:
-            canvas.box(left, edge, left + max((right - left) * p, thin), edge + thin, RIGHT_ANSWER if right_one else OTHER, thin / 2)
+            canvas.box(
+                left,
+                edge,
+                left + max((right - left) * p, thin),
+                edge + thin,
+                canvas.colors.right_answer if right_one else canvas.colors.other,
+                thin / 2,
+            )
         y += row
     if missed:
-        canvas.text(left, y + row * 0.5, f"true: {truth}", size, RIGHT_ANSWER, bold=True, room=right - left)
+        canvas.text(left, y + row * 0.5, f"true: {truth}", size, canvas.colors.right_answer, bold=True, room=right - left)

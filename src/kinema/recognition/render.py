@@ -10,21 +10,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from kinema._write import write_whole
 from kinema.clip import PoseSequence
-from kinema.errors import DataError, KinemaError
-from kinema.recognition._drawing import FAINT, Camera, Canvas, draw_labels, draw_skeletons, palette
+from kinema.errors import DataError, KinemaError, unknown
+from kinema.recognition._drawing import BLACK, LIGHT, Camera, Canvas, draw_labels, draw_skeletons, palette
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from kinema.recognition._drawing import Colors
     from kinema.recognition.prediction import Prediction
 
 SUFFIXES = (".png", ".gif", ".mp4")
+Background = Literal["light", "black"]
+_COLORS = {"light": LIGHT, "black": BLACK}
 _GAP, _HEAD = 12, 30
 
 
@@ -47,17 +50,19 @@ def render(
     truth: str | None = None,
     size: tuple[int, int] | None = None,
     fps: float | None = None,
+    background: Background = "light",
 ) -> Path:
     """Draw a 2-D or 3-D sequence into a file, the kind of which its suffix tells: `.png`, `.gif` or `.mp4` (H.264).
 
     A PNG shows several moments in a row. 3-D is seen from slightly above; left and right limbs differ in colour, joints
     that were not observed are not drawn. `top`: the most probable labels with their probabilities, drawn as bars (five at
     most). `size`: (width, height) in pixels. `fps`: frames per second of a GIF (default 15 at most) or MP4 (default 30 at
-    most), at the speed of the recording in either case. The file appears whole or not at all.
+    most), at the speed of the recording in either case. `background`: light, or black as a video without its image. The file
+    appears whole or not at all.
 
     Raises `KinemaError` for another suffix or a place that cannot be written.
     """
-    return render_scenes([Scene(pose, title, tuple(top), truth)], path, columns=1, size=size, fps=fps)
+    return render_scenes([Scene(pose, title, tuple(top), truth)], path, columns=1, size=size, fps=fps, background=background)
 
 
 def render_scenes(
@@ -67,6 +72,7 @@ def render_scenes(
     columns: int = 1,
     size: tuple[int, int] | None = None,
     fps: float | None = None,
+    background: Background = "light",
 ) -> Path:
     """Like `render`, for several sequences in one picture, `columns` beside each other; `size` is that of one of them.
 
@@ -79,20 +85,25 @@ def render_scenes(
         raise KinemaError("there is no sequence to draw")
     if fps is not None and not (math.isfinite(fps) and 0 < fps <= 120):
         raise KinemaError(f"fps is {fps}; a number in 0..120 is expected")
+    if background not in _COLORS:
+        raise KinemaError(unknown("background", background, _COLORS))
     still = path.suffix.lower() == ".png"
     size = size or _natural_size(scenes, still)
     if min(size) < 32 or max(size) > 8192:
         raise KinemaError(f"size is {size[0]} x {size[1]} pixels; 32 to 8192 are expected")
-    views = [_View(scene, size, still) for scene in scenes]
+    views = [_View(scene, size, still, _COLORS[background]) for scene in scenes]
     columns = max(1, min(columns, len(scenes)))
     encode = {".png": _png, ".gif": _gif, ".mp4": _mp4}[path.suffix.lower()]
     return write_whole(path, encode(views, columns, fps))
 
 
-def render_predictions(predictions: Sequence[Prediction], path: str | Path, top: int = 5) -> list[Path]:
-    """Draw recognised recordings with their answers; several go to one file each, named after the recordings.
+def render_predictions(
+    predictions: Sequence[Prediction], path: str | Path, top: int = 5, *, size: tuple[int, int] | None = None, fps: float | None = None
+) -> list[Path]:
+    """Draw recognised recordings with their answers, at most five labels each and the true one; several go to one file each, named
+    after the recordings. 2-D skeletons are drawn on black, as the video that they come from without its image.
 
-    Returns the files. Raises `KinemaError` as `render` does.
+    Returns the files. `size`, `fps` and errors as for `render`.
     """
     path = Path(path)
     shown = [prediction for prediction in predictions if prediction.pose is not None]
@@ -104,9 +115,26 @@ def render_predictions(predictions: Sequence[Prediction], path: str | Path, top:
         names = [name if names.count(name) == 1 else f"{name}-{names[:i].count(name) + 1}" for i, name in enumerate(names)]
         paths = [path.with_name(f"{path.stem}-{name}{path.suffix}") for name in names]
     return [
-        render(prediction.pose, target, title=prediction.clip_id, top=prediction.top(top), truth=prediction.true_label)
+        render(
+            prediction.pose,
+            target,
+            title=prediction.clip_id,
+            top=prediction.top(top),
+            truth=prediction.true_label,
+            size=size,
+            fps=fps,
+            background="black" if prediction.pose.dims == 2 else "light",
+        )
         for prediction, target in zip(shown, paths, strict=True)
     ]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(width, height) from words such as "1280x720"."""
+    match = re.fullmatch(r"\s*(\d{1,6})\s*[x×]\s*(\d{1,6})\s*", text)
+    if match is None:
+        raise KinemaError(f"size {text[:40]!r}: width and height in pixels are expected, such as 1280x720")
+    return int(match[1]), int(match[2])
 
 
 def _natural_size(scenes: Sequence[Scene], still: bool) -> tuple[int, int]:
@@ -119,8 +147,8 @@ def _natural_size(scenes: Sequence[Scene], still: bool) -> tuple[int, int]:
 class _View:
     """Where things are in the picture of one scene: title, panels of moments, labels."""
 
-    def __init__(self, scene: Scene, size: tuple[int, int], still: bool):
-        self.scene, (self.width, self.height) = scene, size
+    def __init__(self, scene: Scene, size: tuple[int, int], still: bool, colors: Colors):
+        self.scene, (self.width, self.height), self.colors = scene, size, colors
         self.top = tuple(scene.top)[:5]
         self.camera = Camera(scene.pose)
         self.seconds = _seconds(scene.pose)
@@ -133,14 +161,14 @@ class _View:
         self.panel_width = (room - (self.panels - 1) * _GAP / 2) / self.panels
 
     def draw(self, frames: Sequence[int]) -> Image:
-        canvas, scene = Canvas(self.width, self.height), self.scene
+        canvas, scene = Canvas(self.width, self.height, self.colors), self.scene
         if scene.title:
             canvas.text(_GAP, _HEAD / 2 + 1, scene.title, 14, bold=True, room=self.width - 2 * _GAP)
         bottom = self.height - _GAP
         for panel, frame in enumerate(frames):
             left = _GAP + panel * (self.panel_width + _GAP / 2)
             draw_skeletons(canvas, scene.pose, self.camera, frame, (left, self.upper, left + self.panel_width, bottom))
-            canvas.text(left + 7, self.upper + 11, f"{self.seconds[frame]:.1f} s", 10, FAINT, room=self.panel_width - 10)
+            canvas.text(left + 7, self.upper + 11, f"{self.seconds[frame]:.1f} s", 10, self.colors.faint, room=self.panel_width - 10)
         if self.label_width:
             left = self.width - _GAP - self.label_width
             draw_labels(canvas, (left, self.upper, self.width - _GAP, bottom), self.top, scene.truth)
@@ -163,12 +191,12 @@ def _moments(pose: PoseSequence, count: int) -> list[int]:
     return [int(i) for i in np.searchsorted(travelled, (np.arange(count) + 0.5) / count * travelled[-1]).clip(0, pose.frames - 1)]
 
 
-def _sheet(pictures: Sequence[Image], columns: int) -> Image:
+def _sheet(pictures: Sequence[Image], columns: int, paper: str) -> Image:
     from PIL import Image
 
     width, height = pictures[0].size
     rows = math.ceil(len(pictures) / columns)
-    sheet = Image.new("RGB", (width * columns, height * rows), "white")
+    sheet = Image.new("RGB", (width * columns, height * rows), paper)
     for index, picture in enumerate(pictures):
         sheet.paste(picture, (index % columns * width, index // columns * height))
     return sheet
@@ -182,7 +210,7 @@ def _animation(views: Sequence[_View], columns: int, fps: float) -> Iterator[Ima
             frame = max(int(np.searchsorted(view.seconds, tick / fps + 1e-6, side="right")) - 1, 0)
             if shown[index] is None or shown[index][0] != frame:
                 shown[index] = frame, view.draw([frame])
-        yield _sheet([picture for _, picture in shown], columns)
+        yield _sheet([picture for _, picture in shown], columns, views[0].colors.paper)
 
 
 def _rate(views: Sequence[_View], fps: float | None, most: float) -> float:
@@ -191,7 +219,8 @@ def _rate(views: Sequence[_View], fps: float | None, most: float) -> float:
 
 def _png(views: Sequence[_View], columns: int, fps: float | None) -> bytes:
     file = io.BytesIO()
-    _sheet([view.draw(_moments(view.scene.pose, view.panels)) for view in views], columns).save(file, format="PNG", optimize=True)
+    pictures = [view.draw(_moments(view.scene.pose, view.panels)) for view in views]
+    _sheet(pictures, columns, views[0].colors.paper).save(file, format="PNG", optimize=True)
     return file.getvalue()
 
 
@@ -201,7 +230,7 @@ def _gif(views: Sequence[_View], columns: int, fps: float | None) -> bytes:
 
     delay = max(2, round(100 / _rate(views, fps, 15)))
     pictures = _animation(views, columns, 100 / delay)
-    colors = palette()
+    colors = palette(views[0].colors)
     first, *rest = (picture.quantize(palette=colors, dither=Image.Dither.NONE) for picture in pictures)
     file = io.BytesIO()
     first.save(file, format="GIF", save_all=True, append_images=rest, duration=10 * delay, loop=0)
