@@ -11,15 +11,15 @@ where it starts helpers, of the largest one of them.
 
 import argparse
 import importlib
-import json
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
+
+from _measure import apart, memory, start
 
 BATCH = 64
 INPUTS = {
@@ -62,19 +62,12 @@ def make_inputs(root: str, name: str) -> dict:
     return {"ms": 1e3 * (time.perf_counter() - start), "clips": len(samples)}
 
 
-def in_a_new_process(root: Path, cache: str, *what: str) -> dict:
-    words = [sys.executable, __file__, "--data", str(root), "--once", *what]
-    done = subprocess.run(words, env={**os.environ, "KINEMA_CACHE": cache}, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{' '.join(what)}: {done.stderr.strip()}")
-    return json.loads(done.stdout)
-
-
-def once(root: str, what: str) -> None:
+def measure(root: str, what: str) -> dict:
+    """One opening, or one making of inputs, and the mebibytes that it took at most."""
     found = open_all(root) if what == "open" else make_inputs(root, what)
     for name, whom in (("mib", resource.RUSAGE_SELF), ("helper_mib", resource.RUSAGE_CHILDREN)):
         found[name] = resource.getrusage(whom).ru_maxrss / (1 << 10 if sys.platform != "darwin" else 1 << 20)
-    print(json.dumps(found))
+    return found
 
 
 def main() -> None:
@@ -82,12 +75,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="the folder of UTD-MHAD; default: utd-mhad in $KINEMA_DATA")
     parser.add_argument("--out", default="results/depth_speed.json")
     parser.add_argument("--runs", type=int, default=3, help="of each kind")
-    parser.add_argument("--once", metavar="WHAT", help=argparse.SUPPRESS)
     options = parser.parse_args()
     root = options.data or Path(os.environ.get("KINEMA_DATA", "")) / "utd-mhad"
-    if options.once:
-        once(str(root), options.once)
-        return
     if not (root / "Depth").is_dir():
         sys.exit(f"{root}/Depth is not there. Give --data DIR, or set KINEMA_DATA")
     from kinema.evaluation.results import environment, speed_row, write_results
@@ -96,7 +85,8 @@ def main() -> None:
     for _ in range(options.runs):
         with tempfile.TemporaryDirectory(prefix="kinema-") as cache:
             for kind in kinds:
-                kinds[kind].append(in_a_new_process(root, cache, kind if kind in INPUTS else "open"))
+                what = kind if kind in INPUTS else "open"
+                kinds[kind].append(apart(__file__, str(root), what, KINEMA_CACHE=cache, **memory(False)))
     clips, frames = kinds["first"][0]["clips"], kinds["first"][0]["frames"]
     about = {
         "first": (
@@ -110,7 +100,7 @@ def main() -> None:
     rows = []
     for kind, runs in kinds.items():
         name, work, threads = about[kind]
-        memory = {key: round(median(run[key] for run in runs)) for key in ("mib", "helper_mib") if runs[0][key]}
+        peak = {key: round(median(run[key] for run in runs)) for key in ("mib", "helper_mib") if runs[0][key]}
         rows.append(
             speed_row(
                 name,
@@ -119,12 +109,12 @@ def main() -> None:
                 "uint8" if kind in ("first", "later") else "float32",
                 [run["ms"] for run in runs],
                 items=clips,
-                **memory,
+                **peak,
             )
         )
-        print(f"{name}: {rows[-1]['per_second']:.0f} clips a second, {' + '.join(map(str, memory.values()))} MiB")
+        print(f"{name}: {rows[-1]['per_second']:.0f} clips a second, {' + '.join(map(str, peak.values()))} MiB")
     print(write_results(options.out, "Depth recordings of UTD-MHAD", rows))
 
 
 if __name__ == "__main__":
-    main()
+    start(main, measure)

@@ -12,12 +12,9 @@ with `--json` is run before and after the measurement. With both, rows state the
 """
 
 import argparse
-import json
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
+
+from _measure import Peers, apart, in_turns, memory, memory_name, row_text, start, times_of
 
 BATCH, CLASSES = 64, 60
 WORKS = ("forward", "train")
@@ -55,35 +52,13 @@ def works(model, dtype):
 
 
 def measure(name, work, dtype, threads, seconds) -> list[float]:
-    """Milliseconds of each run within `seconds`, two runs at first not counted."""
     import torch
 
     from kinema.models.registry import create_model, model_info
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    run = works(create_model(name, CLASSES, model_info(name).example), dtype)[work]
-    run()
-    run()
-    times, end = [], time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times) < 3:
-        start = time.perf_counter()
-        run()
-        times.append(1e3 * (time.perf_counter() - start))
-    return times
-
-
-def measure_apart(keep: bool, *arguments) -> list[float]:
-    """`measure` in a process of its own; keeping freed memory has to be settled before torch is loaded."""
-    environment = {**os.environ, "KINEMA_KEEP_MEMORY": "1" if keep else "0"}
-    command = [sys.executable, __file__, "--measure", *map(str, arguments)]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
-
-
-def calibration(path: Path) -> dict:
-    if path.suffix != ".py":
-        return json.loads(path.read_text())
-    return json.loads(subprocess.run([sys.executable, str(path), "--json"], capture_output=True, text=True, check=True).stdout)
+    return times_of(works(create_model(name, CLASSES, model_info(name).example), dtype)[work], seconds)
 
 
 def main():
@@ -93,60 +68,38 @@ def main():
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement in each round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--models", nargs="+", default=["hcn", "hcn-gap"])
-    parser.add_argument("--peer", type=Path, help="what the peer took")
-    parser.add_argument("--calibration", type=Path, help="this machine against the peer's")
+    Peers.add_options(parser)
     args = parser.parse_args()
-    if (args.peer is None) != (args.calibration is None):
-        parser.error("--peer and --calibration go together")
+    peers = Peers.given(parser, args)
 
     from kinema.evaluation.results import speed_row, write_results
 
-    peers = {row["name"]: row for row in json.loads(args.peer.read_text())} if args.peer else {}
-    ratios = [calibration(args.calibration)] if peers else []
     keys = [(name, work, dtype, keep) for name in args.models for dtype in DTYPES for work in WORKS for keep in (False, True)]
-    times: dict[tuple, list[float]] = {key: [] for key in keys}
-    for _ in range(args.rounds):
-        for name, work, dtype, keep in keys:
-            times[name, work, dtype, keep] += measure_apart(keep, name, work, dtype, args.threads, args.seconds)
-    if peers:
-        ratios.append(calibration(args.calibration))
 
+    def measured(name, work, dtype, keep):
+        return apart(__file__, name, work, dtype, args.threads, args.seconds, **memory(keep))
+
+    with peers.compared():
+        times = in_turns(keys, args.rounds, measured)
     rows = []
-    for name, work, dtype, keep in keys:
+    for (name, work, dtype, keep), rounds in times.items():
         # The peer has the paper's form and computes in single precision; bfloat16 is no equal arithmetic.
-        peer = peers.get(f"hcn_{work}_b{BATCH}") if (name, dtype) == ("hcn", "float32") else None
-        against = peer and {
-            "name": "HCN-pytorch",
-            "ms": peer["ms_median_memory_kept" if keep else "ms_median"],
-            "calibration": [ratio[peer["kind"]]["ratio"] for ratio in ratios],
-        }
+        same = (name, dtype) == ("hcn", "float32")
         what = {"forward": "forward pass", "train": "training step (forward, backward, clip, Adam)"}[work]
         row = speed_row(
             f"{name} {work}",
             f"{what}, T=64 V=25 M=2, batch {BATCH}, per clip",
             args.threads,
             dtype,
-            times[name, work, dtype, keep],
+            [ms for of_round in rounds for ms in of_round],
             items=BATCH,
-            peer=against,
-            memory="kept" if keep else "as it is",
+            peer=peers.against(f"hcn_{work}_b{BATCH}", "HCN-pytorch", keep) if same else None,
+            memory=memory_name(keep),
         )
         rows.append(row)
-        factor = f", {row['factor']:.2f} times as fast as {against['name']}" if against else ""
-        print(f"{row['name']:16} {dtype:9} memory {row['memory']:8} {row['ms']['median']:7.3f} ms a clip{factor}")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
+        print(row_text(row))
     print(write_results(args.out, f"HCN on {args.threads} threads", rows))
 
 
-def measure_alone(name, work, dtype, threads, seconds):
-    from kinema._memory import keep_freed_memory
-
-    keep_freed_memory()
-    print(json.dumps(measure(name, work, dtype, int(threads), float(seconds))))
-
-
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--measure"]:
-        measure_alone(*sys.argv[2:])
-    else:
-        main()
+    start(main, measure)

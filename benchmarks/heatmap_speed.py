@@ -13,18 +13,14 @@ with `--json` is run before and after the measurement. With both, rows state the
 """
 
 import argparse
-import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from _measure import Peers, in_this_process
 
-from kinema._memory import keep_freed_memory
 from kinema.clip import Clip, PoseSequence
-from kinema.evaluation.results import speed_row, write_results
+from kinema.evaluation.results import write_results
 from kinema.layout import get_layout
 from kinema.models.registry import create_model
 from kinema.transforms.boxes import random_part, tight_box, to_pixels
@@ -50,18 +46,6 @@ def key_points(persons: int, frames: int, seed: int) -> tuple[np.ndarray, np.nda
     points[..., 0] += 0.2 * np.linspace(0, 1, frames)[:, None] + 0.6 * np.arange(persons)[:, None, None]
     points = np.array([700, 850]) + np.array([600, -600]) * points + rng.normal(0, 1, points.shape)
     return points.astype(np.float32), rng.uniform(0.6, 1, points.shape[:3]).astype(np.float32)
-
-
-def measure(work, seconds: float) -> list[float]:
-    """Milliseconds of each run of `work` within `seconds`, three runs at first not counted."""
-    for _ in range(3):
-        work()
-    times, end = [], time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times) < 3:
-        start = time.perf_counter()
-        work()
-        times.append(1e3 * (time.perf_counter() - start))
-    return times
 
 
 def works():
@@ -97,48 +81,14 @@ def works():
             yield f"{kind}_{persons}p_again", f"{what}, 1 clip, into memory that is there", 1, peer, again
 
 
-def calibration(path: Path) -> dict:
-    if path.suffix != ".py":
-        return json.loads(path.read_text())
-    done = subprocess.run([sys.executable, str(path), "--json"], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("results/heatmap_speed.json"))
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
-    parser.add_argument("--peer", type=Path, help="what the peer took")
-    parser.add_argument("--calibration", type=Path, help="this machine against the peer's")
+    Peers.add_options(parser)
     args = parser.parse_args()
-    if (args.peer is None) != (args.calibration is None):
-        parser.error("--peer and --calibration go together")
-    peers = {row["name"]: row for row in json.loads(args.peer.read_text())} if args.peer else {}
-    torch.set_num_threads(1)
-
-    ratios = [calibration(args.calibration)] if peers else []
-    measured = []
-    for kept in (False, True):
-        if kept and not keep_freed_memory():
-            break  # not glibc: there is no second column
-        for name, work, size, peer, run in works():
-            measured.append((name, work, size, peer, kept, measure(run, args.seconds)))
-    if peers:
-        ratios.append(calibration(args.calibration))
-
-    rows = []
-    for name, work, size, peer, kept, times in measured:
-        theirs = peers.get(peer)
-        against = theirs and {
-            "name": "PYSKL",
-            # Of some rows the peer's second figure was not taken; on those that have both it makes no difference.
-            "ms": theirs.get("ms_median_memory_kept", theirs["ms_median"]) if kept else theirs["ms_median"],
-            "calibration": [ratio[theirs["kind"]]["ratio"] for ratio in ratios],
-        }
-        rows.append(speed_row(name, work, 1, "float32", times, items=size, peer=against, memory="kept" if kept else "as it is"))
-        factor = f", {rows[-1]['factor']:.1f} times as fast as PYSKL" if theirs else ""
-        print(f"{name:20} memory {rows[-1]['memory']:8} {rows[-1]['ms']['median']:7.3f} ms a clip{factor}")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
+    # Of some rows the peer's figure with freed memory kept was not taken; on those that have both it makes no difference.
+    rows = in_this_process(works, args.seconds, Peers.given(parser, args), stand_in=True)
     print(write_results(args.out, "Heatmap volumes of key points, one thread", rows))
 
 

@@ -12,12 +12,10 @@ PyTorch allocated at most.
 """
 
 import argparse
-import json
 import resource
-import subprocess
-import sys
-import time
 from pathlib import Path
+
+from _measure import apart, in_turns, start, times_of
 
 CLASSES = 27
 MODELS = {
@@ -84,10 +82,7 @@ def recurrent_work(name: str, device: str):
 
 
 def measure(name: str, work: str, device: str, threads: int, seconds: float) -> dict:
-    """Milliseconds of each run within `seconds`, two runs at first not counted; mebibytes at the peak."""
-    from kinema._memory import keep_freed_memory
-
-    keep_freed_memory()
+    """Milliseconds of each run; mebibytes at the peak."""
     import torch
 
     torch.set_num_threads(threads)
@@ -96,17 +91,15 @@ def measure(name: str, work: str, device: str, threads: int, seconds: float) -> 
     gpu = device != "cpu"
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     run = recurrent_work(name, device) if work == "recurrent" else model_work(name, work, device)
-    times, end = [], None
-    while end is None or time.perf_counter() < end or len(times) < 5:
-        start = time.perf_counter()
+
+    def once():
         run()
         if gpu:
             torch.cuda.synchronize()
-        times.append(1e3 * (time.perf_counter() - start))
-        if len(times) == 2:
-            end = time.perf_counter() + seconds
+
+    times = times_of(once, seconds)
     used = torch.cuda.max_memory_allocated() / 2**20 if gpu else (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
-    return {"ms": times[2:], "mib": used, "gpu": torch.cuda.get_device_name() if gpu else None}
+    return {"ms": times, "mib": used, "gpu": torch.cuda.get_device_name() if gpu else None}
 
 
 def main():
@@ -121,15 +114,7 @@ def main():
     from kinema.evaluation.results import speed_row, write_results
 
     keys = [(name, work) for name in MODELS for work in ("train", "forward")] + [(name, "recurrent") for name in RECURRENT]
-    found: dict[tuple[str, str], list[dict]] = {key: [] for key in keys}
-    for _ in range(args.rounds):
-        for key in keys:
-            words = [sys.executable, __file__, "--measure", *key, args.device, str(args.threads), str(args.seconds)]
-            done = subprocess.run(words, capture_output=True, text=True)
-            if done.returncode:
-                sys.exit(f"{', '.join(key)}: {done.stderr.strip()}")
-            found[key].append(json.loads(done.stdout))
-
+    found = in_turns(keys, args.rounds, lambda name, work: apart(__file__, name, work, args.device, args.threads, args.seconds))
     what = {
         "train": "training step (forward, backward, clip, Adam)",
         "forward": "forward pass",
@@ -149,15 +134,10 @@ def main():
         )
         rows.append(row)
         print(f"{row['name']:44} {row['ms']['median']:8.3f} ms a clip, {row['per_second']:8.1f} clips a second, {row['peak_mib']} MiB")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     print(
         write_results(args.out, f"Temporal attention with ResNet-18, {args.device}, {args.threads} thread{'s' * (args.threads > 1)}", rows)
     )
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--measure"]:
-        name, work, device, threads, seconds = sys.argv[2:]
-        print(json.dumps(measure(name, work, device, int(threads), float(seconds))))
-    else:
-        main()
+    start(main, measure)

@@ -10,18 +10,14 @@ this with `--json` is run before and after the measurement. With both, rows stat
 """
 
 import argparse
-import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from _measure import Peers, in_this_process
 
-from kinema._memory import keep_freed_memory
 from kinema.clip import Clip, PoseSequence
-from kinema.evaluation.results import speed_row, write_results
+from kinema.evaluation.results import write_results
 from kinema.layout import get_layout
 from kinema.transforms.config import STREAMS, PoseAugment, PoseInput
 from kinema.transforms.pyskl import pad_clips, skeleton_streams
@@ -41,18 +37,6 @@ def skeletons(persons: int, frames: int, seed: int) -> np.ndarray:
             swing = rng.normal(0, 1, 3) + 0.5 * np.sin(seconds * rng.uniform(1, 6, 3) + rng.uniform(0, 6, 3))
             person[:, joint] = person[:, parent] + 0.2 * swing / np.linalg.norm(swing, axis=1, keepdims=True)
     return (points + rng.normal(0, 0.005, points.shape)).astype(np.float32)
-
-
-def measure(work, seconds: float) -> list[float]:
-    """Milliseconds of each run of `work` within `seconds`, three runs at first not counted."""
-    for _ in range(3):
-        work()
-    times, end = [], time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times) < 3:
-        start = time.perf_counter()
-        work()
-        times.append(1e3 * (time.perf_counter() - start))
-    return times
 
 
 def works():
@@ -79,47 +63,13 @@ def works():
     yield "samples_train_b64", f"{what}, all augmentations", 64, None, lambda: samples.batch(some, augment=augment, generator=generator)
 
 
-def calibration(path: Path) -> dict:
-    if path.suffix != ".py":
-        return json.loads(path.read_text())
-    done = subprocess.run([sys.executable, str(path), "--json"], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("results/pose_transforms.json"))
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
-    parser.add_argument("--peer", type=Path, help="what the peer took")
-    parser.add_argument("--calibration", type=Path, help="this machine against the peer's")
+    Peers.add_options(parser)
     args = parser.parse_args()
-    if (args.peer is None) != (args.calibration is None):
-        parser.error("--peer and --calibration go together")
-    peers = {row["name"]: row for row in json.loads(args.peer.read_text())} if args.peer else {}
-    torch.set_num_threads(1)
-
-    ratios = [calibration(args.calibration)] if peers else []
-    measured = []
-    for kept in (False, True):
-        if kept and not keep_freed_memory():
-            break  # not glibc: there is no second column
-        for name, work, size, peer, run in works():
-            measured.append((name, work, size, peer, kept, measure(run, args.seconds)))
-    if peers:
-        ratios.append(calibration(args.calibration))
-
-    rows = []
-    for name, work, size, peer, kept, times in measured:
-        theirs = peers.get(peer)
-        against = theirs and {
-            "name": "PYSKL",
-            "ms": theirs["ms_median_memory_kept" if kept else "ms_median"],
-            "calibration": [ratio[theirs["kind"]]["ratio"] for ratio in ratios],
-        }
-        rows.append(speed_row(name, work, 1, "float32", times, items=size, peer=against, memory="kept" if kept else "as it is"))
-        factor = f", {rows[-1]['factor']:.1f} times as fast as PYSKL" if theirs else ""
-        print(f"{name:20} memory {rows[-1]['memory']:8} {1e3 * rows[-1]['ms']['median']:7.1f} us a clip{factor}")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
+    rows = in_this_process(works, args.seconds, Peers.given(parser, args))
     print(write_results(args.out, "Preparation of skeletons, one thread", rows))
 
 

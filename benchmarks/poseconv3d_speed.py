@@ -13,12 +13,9 @@ the peer's time on this machine and the factor.
 """
 
 import argparse
-import json
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
+
+from _measure import Peers, apart, in_turns, memory, memory_name, row_text, start, times_of
 
 DTYPES = ("float32", "bfloat16")
 MODELS = ("poseconv3d", "poseconv3d-c3d", "poseconv3d-x3d", "keypoint-cnn3d")
@@ -47,21 +44,12 @@ def make(name):
 
 
 def measure(name, dtype, threads, seconds) -> list[float]:
-    """Milliseconds of each run within `seconds`, two runs at first not counted."""
     import torch
 
     torch.set_num_threads(threads)
     model, x = make(name)
-    times = []
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
-        model(x)
-        model(x)
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end or len(times) < 3:
-            start = time.perf_counter()
-            model(x)
-            times.append(1e3 * (time.perf_counter() - start))
-    return times
+        return times_of(lambda: model(x), seconds)
 
 
 def largest_difference() -> float:
@@ -91,19 +79,6 @@ def largest_difference() -> float:
         return float((model.fc(y.mean((2, 3, 4))) - model(x)).abs().max())
 
 
-def measure_apart(keep: bool, *arguments) -> list[float]:
-    """`measure` in a process of its own; keeping freed memory has to be settled before torch is loaded."""
-    environment = {**os.environ, "KINEMA_KEEP_MEMORY": "1" if keep else "0"}
-    command = [sys.executable, __file__, "--measure", *map(str, arguments)]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
-
-
-def calibration(path: Path) -> dict:
-    if path.suffix != ".py":
-        return json.loads(path.read_text())
-    return json.loads(subprocess.run([sys.executable, str(path), "--json"], capture_output=True, text=True, check=True).stdout)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("results/poseconv3d_speed.json"))
@@ -111,34 +86,24 @@ def main():
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement in each round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--models", nargs="+", default=list(MODELS))
-    parser.add_argument("--peer", type=Path, help="what the peer took")
-    parser.add_argument("--calibration", type=Path, help="this machine against the peer's")
+    Peers.add_options(parser)
     args = parser.parse_args()
-    if (args.peer is None) != (args.calibration is None):
-        parser.error("--peer and --calibration go together")
+    peers = Peers.given(parser, args, key=lambda row: (row["name"], row["threads"]))
 
     from kinema.evaluation.results import speed_row, write_results
     from kinema.models._count import count
     from kinema.models.registry import create_model, model_info
 
-    peers = {(row["name"], row["threads"]): row for row in json.loads(args.peer.read_text())} if args.peer else {}
-    ratios = [calibration(args.calibration)] if peers else []
     keys = [(name, dtype, threads, keep) for name in args.models for threads in args.threads for dtype in DTYPES for keep in (False, True)]
-    times: dict[tuple, list[float]] = {key: [] for key in keys}
-    for _ in range(args.rounds):
-        for name, dtype, threads, keep in keys:
-            times[name, dtype, threads, keep] += measure_apart(keep, name, dtype, threads, args.seconds)
-    if peers:
-        ratios.append(calibration(args.calibration))
 
+    def measured(name, dtype, threads, keep):
+        return apart(__file__, name, dtype, threads, args.seconds, **memory(keep))
+
+    with peers.compared():
+        times = in_turns(keys, args.rounds, measured)
     rows = []
-    for name, dtype, threads, keep in keys:
-        peer = peers.get(("posec3d_forward", threads)) if name == "poseconv3d" else None
-        against = peer and {
-            "name": "PYSKL, float32" if dtype != "float32" else "PYSKL",
-            "ms": peer["ms_median_memory_kept" if keep else "ms_median"],
-            "calibration": [ratio[peer["kind"]]["ratio"] for ratio in ratios],
-        }
+    for (name, dtype, threads, keep), rounds in times.items():
+        peer = "PYSKL, float32" if dtype != "float32" else "PYSKL"
         shape = model_info(name).example
         parameters, multiply_adds = count(create_model(name, 60, shape), shape)
         row = speed_row(
@@ -146,27 +111,15 @@ def main():
             f"forward pass of one clip, {shape}, {parameters / 1e6:.3g} M parameters, {multiply_adds / 1e9:.3g} G multiply-adds",
             threads,
             dtype,
-            times[name, dtype, threads, keep],
-            peer=against,
-            memory="kept" if keep else "as it is",
+            [ms for of_round in rounds for ms in of_round],
+            peer=peers.against(("posec3d_forward", threads), peer, keep) if name == "poseconv3d" else None,
+            memory=memory_name(keep),
         )
         rows.append(row)
-        factor = f", {row['factor']:.2f} times as fast as {against['name']}" if against else ""
-        print(f"{name:16} {threads} threads {dtype:9} memory {row['memory']:8} {row['ms']['median']:7.1f} ms{factor}")
+        print(row_text(row))
     print(f"largest difference of logits from plain layers: {largest_difference():.1e}")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     print(write_results(args.out, "PoseConv3D and raw key points on a CPU, one clip", rows))
 
 
-def measure_alone(name, dtype, threads, seconds):
-    from kinema._memory import keep_freed_memory
-
-    keep_freed_memory()
-    print(json.dumps(measure(name, dtype, int(threads), float(seconds))))
-
-
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--measure"]:
-        measure_alone(*sys.argv[2:])
-    else:
-        main()
+    start(main, measure)

@@ -10,19 +10,19 @@ First parses have an empty cache folder of their own each.
 
 import argparse
 import importlib
-import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
 
+from _measure import apart, memory, start
+
 DATASETS = {"cad60": "CAD-60", "utd-mhad": "UTD-MHAD", "nw-ucla": "N-UCLA"}
 
 
-def open_once(name: str, root: str) -> dict:
+def measure(name: str, root: str) -> dict:
     """Milliseconds, clips and frames of one opening."""
     from kinema.datasets import read_dataset
 
@@ -37,23 +37,15 @@ def open_once(name: str, root: str) -> dict:
     return {"ms": 1e3 * (time.perf_counter() - start), "clips": len(dataset), "frames": frames}
 
 
-def in_a_new_process(name: str, root: Path, cache: Path) -> dict:
-    words = [sys.executable, __file__, "--once", name, "--data", str(root)]
-    done = subprocess.run(words, env={**os.environ, "KINEMA_CACHE": str(cache)}, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{name}: {done.stderr.strip()}")
-    return json.loads(done.stdout)
-
-
-def measure(name: str, root: Path, runs: int) -> list[dict]:
+def rows_of(name: str, root: Path, runs: int) -> list[dict]:
     """The rows of one data set. First parses and second starts take turns, so that both see the same machine."""
     from kinema.evaluation.results import environment, speed_row
 
     first, second = [], []
     for _ in range(runs):
         with tempfile.TemporaryDirectory(prefix="kinema-") as cache:
-            first.append(in_a_new_process(name, root, Path(cache)))
-            second.append(in_a_new_process(name, root, Path(cache)))
+            for kind in (first, second):
+                kind.append(apart(__file__, name, str(root), KINEMA_CACHE=cache, **memory(False)))
     size = f"{first[0]['clips']} clips, {first[0]['frames']} frames"
     threads = environment()["cores"]
     times = [[run["ms"] for run in some] for some in (first, second)]
@@ -69,11 +61,7 @@ def main() -> None:
     parser.add_argument("--data", default=os.environ.get("KINEMA_DATA"), help="folder that holds cad60, utd-mhad and nw-ucla")
     parser.add_argument("--out", default="results/read_times.json")
     parser.add_argument("--runs", type=int, default=7, help="openings of each kind")
-    parser.add_argument("--once", metavar="NAME", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.once:
-        print(json.dumps(open_once(options.once, options.data)))
-        return
     if not options.data:
         sys.exit("where are the data sets? Give --data DIR, or set KINEMA_DATA")
     from kinema.evaluation.results import write_results
@@ -84,7 +72,7 @@ def main() -> None:
         if not root.is_dir():
             print(f"{root} is not there: left out", file=sys.stderr)
             continue
-        rows += measure(name, root, options.runs)
+        rows += rows_of(name, root, options.runs)
         first, second = rows[-2:]
         print(f"{name}: {first['ms']['median']:.0f} ms, then {second['ms']['median']:.1f} ms: {second['times_faster']:.0f} times faster")
     if rows:
@@ -92,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start(main, measure)
