@@ -17,7 +17,7 @@ import numpy as np
 from kinema.evaluation.plots import confusion_figure, save
 from kinema.evaluation.results import accuracy_row, write_results
 from kinema.evaluation.scores import Scores, load_scores, pool
-from kinema.training.fit import RESULT, SAMPLES, SCORES
+from kinema.training.run_folder import RESULT, SAMPLES, SCORES
 
 
 def read(folder: Path) -> tuple[dict, dict[int, dict[str, Scores]]]:

@@ -14,9 +14,10 @@ from kinema.evaluation.evaluate import evaluate, evaluation_text
 from kinema.evaluation.report import report
 from kinema.evaluation.results import accuracy_row, write_results
 from kinema.training import data as data_module
-from kinema.training.fit import fit, read_run
+from kinema.training.fit import fit
 from kinema.training.load import check_recipe, dump_recipe, load_recipe, recipe_hash
 from kinema.training.recipe import DataConfig
+from kinema.training.run_folder import read_run
 from kinema.training.study import load_study, planned_runs, run_study
 
 

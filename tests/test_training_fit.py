@@ -23,10 +23,11 @@ from kinema.training import data as data_module
 from kinema.training import fit as fit_module
 from kinema.training.checkpoint import load_checkpoint
 from kinema.training.data import prepare
-from kinema.training.fit import Interrupted, fit, read_run
+from kinema.training.fit import Interrupted, fit
 from kinema.training.load import load_recipe
 from kinema.training.monitor import Monitor
 from kinema.training.recipe import DataConfig
+from kinema.training.run_folder import read_run
 from kinema.transforms.config import PoseAugment, PoseInput
 
 HERE = Path(__file__).parent

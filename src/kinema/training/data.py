@@ -54,6 +54,12 @@ class Prepared:
     def classes(self) -> tuple[str, ...]:
         return self.parts.classes
 
+    @property
+    def saturated(self) -> tuple[str, ...]:
+        """Ids of clips whose worn sensor met the end of its range."""
+        parts = (self.train, self.val, self.test)
+        return tuple(clip_id for part in parts if part is not None for clip_id in part.saturated)
+
 
 def prepare(recipe: Recipe) -> Prepared:
     """Read, divide and prepare what a recipe trains on.

@@ -32,7 +32,7 @@ from kinema.training.load import load_recipe, recipe_hash
 from kinema.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from kinema.training.fit import RunResult
+    from kinema.training.run_folder import RunResult
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from kinema.evaluation.scores import Scores, load_scores
 from kinema.evaluation.summary import scores_row
 from kinema.fused import LEARNED, Fusion
 from kinema.models._count import count
-from kinema.training.fit import BUNDLE, SCORES, VALIDATION, RunResult
+from kinema.training.run_folder import BUNDLE, SCORES, VALIDATION, RunResult
 from kinema.training.study_rows import CHOSEN_BY, Runs, by_unit, scores_in, trained_on
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from kinema.evaluation.scores import Scores, load_scores
 from kinema.evaluation.summary import scores_row
 from kinema.models._count import count
 from kinema.training.data import class_groups
-from kinema.training.fit import BUNDLE, SAMPLES, SCORES, RunResult
 from kinema.training.recipe import DataConfig
+from kinema.training.run_folder import BUNDLE, SAMPLES, SCORES, RunResult
 
 if TYPE_CHECKING:
     from kinema.training.study import Row
