@@ -18,7 +18,8 @@ from kinema.training.fit import fit
 from kinema.training.load import check_recipe, dump_recipe, load_recipe, recipe_hash
 from kinema.training.recipe import DataConfig
 from kinema.training.run_folder import read_run
-from kinema.training.study import load_study, planned_runs, run_study
+from kinema.training.study import run_study
+from kinema.training.study_plan import load_study, planned_runs
 
 
 @pytest.fixture(autouse=True)

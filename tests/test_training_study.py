@@ -11,7 +11,8 @@ from kinema.errors import RecipeError
 from kinema.evaluation.scores import load_scores
 from kinema.training import fit as fit_module
 from kinema.training.load import dump_recipe
-from kinema.training.study import find_studies, load_study, run_study
+from kinema.training.study import run_study
+from kinema.training.study_plan import find_studies, load_study
 
 STUDIES = sorted((Path(__file__).parents[1] / "recipes" / "studies").glob("*.yaml"))
 

@@ -343,7 +343,8 @@ def reproduce(study: str, *, runs: str = "runs", results: str = "results") -> No
     """
     from kinema.evaluation.results import read_results
     from kinema.evaluation.tables import render
-    from kinema.training.study import find_studies, run_study
+    from kinema.training.study import run_study
+    from kinema.training.study_plan import find_studies
 
     for path in find_studies(study):
         print(render(read_results(run_study(path, runs, results))))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kinema import bundle
 from kinema._write import write_whole
@@ -18,10 +18,8 @@ from kinema.evaluation.summary import scores_row
 from kinema.fused import LEARNED, Fusion
 from kinema.models._count import count
 from kinema.training.run_folder import BUNDLE, SCORES, VALIDATION, RunResult
+from kinema.training.study_plan import Row
 from kinema.training.study_rows import CHOSEN_BY, Runs, by_unit, scores_in, trained_on
-
-if TYPE_CHECKING:
-    from kinema.training.study import Row
 
 
 def fused_rows(row: Row, members: Mapping[str, Runs], out: Path) -> list[dict[str, Any]]:

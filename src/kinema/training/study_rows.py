@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kinema import bundle
 from kinema.errors import RecipeError
@@ -16,9 +16,7 @@ from kinema.models._count import count
 from kinema.training.data import class_groups
 from kinema.training.recipe import DataConfig
 from kinema.training.run_folder import BUNDLE, SAMPLES, SCORES, RunResult
-
-if TYPE_CHECKING:
-    from kinema.training.study import Row
+from kinema.training.study_plan import Row
 
 # What the table says about how the epoch was chosen.
 CHOSEN_BY = {"validation": "validation", "refit": "validation, then refit", "last": "last epoch", "paper": "test part, as published"}
