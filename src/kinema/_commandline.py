@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -82,6 +83,11 @@ def run(program: str, commands: Commands, argv: Sequence[str]) -> int:
     if hasattr(command, "overridable"):
         values.update({key: value for key, value in _flat(given) if key.partition(".")[0] not in own})
     return command(**values) or 0
+
+
+def answer(text: str, data: Mapping[str, Any], as_json: bool) -> None:
+    """Print what a command has found, for people or as one JSON object."""
+    print(json.dumps(data) if as_json else text)
 
 
 def _flat(given: Namespace) -> list[tuple[str, Any]]:

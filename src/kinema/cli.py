@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json as json_module
 import os
 import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from kinema._commandline import overridable, run
+from kinema._commandline import answer, overridable, run
+from kinema._data_commands import DATA_COMMANDS
 from kinema._memory import keep_freed_memory
 from kinema.errors import KinemaError
 from kinema.fused import Rule
@@ -49,7 +49,7 @@ def predict(
     size = parse_size(render_size) if render_size else None
     predictions = load(bundle).predict_files(files, window=window, stride=stride, on_error=on_error)
     data = {"bundle": bundle, "predictions": [prediction.to_dict(top) for prediction in predictions]}
-    _print(predictions_text(predictions, top), data, json)
+    answer(predictions_text(predictions, top), data, json)
     if render:
         for path in render_predictions(predictions, render, top, size=size, fps=render_fps):
             print(f"drawn: {path}", file=sys.stderr)
@@ -70,7 +70,7 @@ def train(recipe: str, *, out: str | None = None, resume: bool = False, json: bo
 
     loaded = load_recipe(recipe, overrides)
     result = fit(loaded, Path(out) if out else Path("runs") / Path(recipe).stem, resume=resume, progress=not json)
-    _print(result.text(), result.to_dict(), json)
+    answer(result.text(), result.to_dict(), json)
 
 
 @overridable(Recipe)
@@ -87,7 +87,7 @@ def overfit(recipe: str, *, samples: int = 100, epochs: int = 200, json: bool = 
     from kinema.training.overfit import overfit as run_overfit
 
     verdict = run_overfit(load_recipe(recipe, overrides), samples, epochs)
-    _print(verdict.text(), verdict.to_dict(), json)
+    answer(verdict.text(), verdict.to_dict(), json)
     return 0 if verdict.passed else 1
 
 
@@ -129,7 +129,7 @@ def evaluate(
         raise KinemaError(f"kinema evaluate takes no --{next(iter(overrides))}; of the recipe's fields data.name, data.root, data.on_error")
     measure = evaluate_fused if several else evaluation.evaluate
     result, _ = measure(loaded, dataset, protocol, fold, part, on_error=on_error, progress=not json)
-    _print(evaluation.evaluation_text(result), result, json)
+    answer(evaluation.evaluation_text(result), result, json)
     if figures:
         for path in write_figures(result, Path(figures)):
             print(f"drawn: {path}", file=sys.stderr)
@@ -168,7 +168,7 @@ def fuse(
     if out:
         fused.save(bundle, out)
         result["bundle"] = out
-    _print(fuse_runs.fusion_text(result) + (f"\nbundle    {out}" if out else ""), result, json)
+    answer(fuse_runs.fusion_text(result) + (f"\nbundle    {out}" if out else ""), result, json)
     if figures:
         for path in write_figures(result, Path(figures)):
             print(f"drawn: {path}", file=sys.stderr)
@@ -186,86 +186,6 @@ def report(run: str, *, out: str | None = None) -> None:
     print(write_report(run, out))
 
 
-def data_list(*, json: bool = False) -> None:
-    """The data sets and formats that Kinema reads.
-
-    Args:
-        json: Print one JSON object and nothing else.
-    """
-    from dataclasses import asdict
-
-    from kinema.datasets._inspect import list_text
-    from kinema.datasets.base import dataset_infos
-
-    infos = dataset_infos()
-    _print(list_text(infos), {"datasets": [asdict(info) for info in infos]}, json)
-
-
-def data_inspect(name: str, root: str | None = None, *, on_error: Literal["raise", "skip"] = "raise", json: bool = False) -> None:
-    """What a data set holds: clips, classes, people, lengths, units, missing joints, protocols and their splits.
-
-    Args:
-        name: Data set, see `kinema data list`.
-        root: Its folder. Default: the folder of that name under $KINEMA_DATA.
-        on_error: What happens at a clip that cannot be read: "raise" stops, "skip" leaves it out and counts it.
-        json: Print one JSON object and nothing else.
-    """
-    from kinema.datasets._inspect import inspect, inspect_text
-    from kinema.datasets.base import read_dataset
-
-    found = inspect(read_dataset(name, root, on_error=on_error), progress=not json)
-    _print(inspect_text(found), found, json)
-
-
-def data_audit(name: str, root: str | None = None, *, protocol: str | None = None, depth: bool = False, json: bool = False) -> None:
-    """Look for what makes results untrue: copies and people on both sides of a split, broken, frozen or saturated recordings.
-
-    Args:
-        name: Data set, see `kinema data list`.
-        root: Its folder. Default: the folder of that name under $KINEMA_DATA.
-        protocol: The division that is looked at. Default: all that the data set has.
-        depth: Look into the depth images too, which takes minutes.
-        json: Print one JSON object and nothing else.
-    """
-    from kinema.datasets.audit import audit
-    from kinema.datasets.base import read_dataset
-
-    found = audit(read_dataset(name, root, on_error="skip"), protocol, depth=depth, progress=not json)
-    _print(found.text(), found.to_dict(), json)
-
-
-def data_convert(name: str, root: str, out: str, *, on_error: Literal["raise", "skip"] = "raise") -> None:
-    """Write a data set in Kinema's own form: a folder with clips.csv and one .npz a clip.
-
-    Args:
-        name: Data set, see `kinema data list`.
-        root: Its folder.
-        out: New folder.
-        on_error: What happens at a clip that cannot be read: "raise" stops, "skip" leaves it out and counts it.
-    """
-    from kinema.datasets._convert import convert
-    from kinema.datasets.base import read_dataset
-
-    dataset = read_dataset(name, root, on_error=on_error)
-    convert(dataset, out)
-    print(f"{len(dataset)} clips written to {out}" + (f", {len(dataset.skipped)} skipped" if dataset.skipped else ""))
-
-
-def data_draw(name: str, clip: str, out: str, *, root: str | None = None) -> None:
-    """Draw what models are given of a clip's depth images: motion and difference images, views, segments, frames.
-
-    Args:
-        name: Data set, see `kinema data list`.
-        clip: Name of the clip, such as a5_s1_t1.
-        out: The picture, OUT.png.
-        root: The data set's folder. Default: the folder of that name under $KINEMA_DATA.
-    """
-    from kinema.datasets.base import read_dataset
-    from kinema.evaluation.depth_plots import draw_depth
-
-    print(f"drawn: {draw_depth(read_dataset(name, root), clip, out)}")
-
-
 def models(pattern: str = "", *, json: bool = False) -> None:
     """The models: name, paper, what they take, parameters and multiply-adds of one clip.
 
@@ -276,7 +196,7 @@ def models(pattern: str = "", *, json: bool = False) -> None:
     from kinema.models._table import model_rows, models_text
 
     rows = model_rows(pattern)
-    _print(models_text(rows), {"models": rows}, json)
+    answer(models_text(rows), {"models": rows}, json)
 
 
 def bundles(name: str = "", *, json: bool = False) -> None:
@@ -291,7 +211,7 @@ def bundles(name: str = "", *, json: bool = False) -> None:
 
     loaded = [load(each) for each in ([name] if name else shipped())]
     text = "\n\n".join(bundle.describe() for bundle in loaded)
-    _print(text, {"bundles": [bundle.to_dict() for bundle in loaded]}, json)
+    answer(text, {"bundles": [bundle.to_dict() for bundle in loaded]}, json)
 
 
 def import_weights(
@@ -310,7 +230,7 @@ def import_weights(
     from kinema.training.importing import import_checkpoint
 
     imported = import_checkpoint(checkpoint, out, arch=arch, labels=labels, layout=layout)
-    _print(imported.text(), imported.to_dict(), json)
+    answer(imported.text(), imported.to_dict(), json)
 
 
 def results(name: str = "", *, folder: str = "results", update: bool = False, check: bool = False) -> int | None:
@@ -400,7 +320,7 @@ COMMANDS = {
     "evaluate": evaluate,
     "fuse": fuse,
     "report": report,
-    "data": {"list": data_list, "inspect": data_inspect, "audit": data_audit, "convert": data_convert, "draw": data_draw},
+    "data": DATA_COMMANDS,
     "models": models,
     "bundles": bundles,
     "import": import_weights,
@@ -429,10 +349,6 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         print(f"kinema: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
         return 2
-
-
-def _print(text: str, data: dict[str, Any], as_json: bool) -> None:
-    print(json_module.dumps(data) if as_json else text)
 
 
 if __name__ == "__main__":

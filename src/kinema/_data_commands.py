@@ -1,0 +1,90 @@
+"""The commands `kinema data ...`: typed functions, one each, with no logic of their own."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from kinema._commandline import answer
+
+
+def data_list(*, json: bool = False) -> None:
+    """The data sets and formats that Kinema reads.
+
+    Args:
+        json: Print one JSON object and nothing else.
+    """
+    from dataclasses import asdict
+
+    from kinema.datasets._inspect import list_text
+    from kinema.datasets.base import dataset_infos
+
+    infos = dataset_infos()
+    answer(list_text(infos), {"datasets": [asdict(info) for info in infos]}, json)
+
+
+def data_inspect(name: str, root: str | None = None, *, on_error: Literal["raise", "skip"] = "raise", json: bool = False) -> None:
+    """What a data set holds: clips, classes, people, lengths, units, missing joints, protocols and their splits.
+
+    Args:
+        name: Data set, see `kinema data list`.
+        root: Its folder. Default: the folder of that name under $KINEMA_DATA.
+        on_error: What happens at a clip that cannot be read: "raise" stops, "skip" leaves it out and counts it.
+        json: Print one JSON object and nothing else.
+    """
+    from kinema.datasets._inspect import inspect, inspect_text
+    from kinema.datasets.base import read_dataset
+
+    found = inspect(read_dataset(name, root, on_error=on_error), progress=not json)
+    answer(inspect_text(found), found, json)
+
+
+def data_audit(name: str, root: str | None = None, *, protocol: str | None = None, depth: bool = False, json: bool = False) -> None:
+    """Look for what makes results untrue: copies and people on both sides of a split, broken, frozen or saturated recordings.
+
+    Args:
+        name: Data set, see `kinema data list`.
+        root: Its folder. Default: the folder of that name under $KINEMA_DATA.
+        protocol: The division that is looked at. Default: all that the data set has.
+        depth: Look into the depth images too, which takes minutes.
+        json: Print one JSON object and nothing else.
+    """
+    from kinema.datasets.audit import audit
+    from kinema.datasets.base import read_dataset
+
+    found = audit(read_dataset(name, root, on_error="skip"), protocol, depth=depth, progress=not json)
+    answer(found.text(), found.to_dict(), json)
+
+
+def data_convert(name: str, root: str, out: str, *, on_error: Literal["raise", "skip"] = "raise") -> None:
+    """Write a data set in Kinema's own form: a folder with clips.csv and one .npz a clip.
+
+    Args:
+        name: Data set, see `kinema data list`.
+        root: Its folder.
+        out: New folder.
+        on_error: What happens at a clip that cannot be read: "raise" stops, "skip" leaves it out and counts it.
+    """
+    from kinema.datasets._convert import convert
+    from kinema.datasets.base import read_dataset
+
+    dataset = read_dataset(name, root, on_error=on_error)
+    convert(dataset, out)
+    print(f"{len(dataset)} clips written to {out}" + (f", {len(dataset.skipped)} skipped" if dataset.skipped else ""))
+
+
+def data_draw(name: str, clip: str, out: str, *, root: str | None = None) -> None:
+    """Draw what models are given of a clip's depth images: motion and difference images, views, segments, frames.
+
+    Args:
+        name: Data set, see `kinema data list`.
+        clip: Name of the clip, such as a5_s1_t1.
+        out: The picture, OUT.png.
+        root: The data set's folder. Default: the folder of that name under $KINEMA_DATA.
+    """
+    from kinema.datasets.base import read_dataset
+    from kinema.evaluation.depth_plots import draw_depth
+
+    print(f"drawn: {draw_depth(read_dataset(name, root), clip, out)}")
+
+
+DATA_COMMANDS = {"list": data_list, "inspect": data_inspect, "audit": data_audit, "convert": data_convert, "draw": data_draw}
