@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from kinema.recognition.prediction import Prediction
@@ -9,12 +10,15 @@ from kinema.recognition.prediction import Prediction
 
 def predictions_text(predictions: Sequence[Prediction], top: int = 5) -> str:
     """Each recording with its `top` most probable labels, and, where it was cut into windows, what was seen when."""
-    return "\n\n".join(_text(prediction, top) for prediction in predictions)
+    files = Counter(prediction.source for prediction in predictions)
+    return "\n\n".join(_text(prediction, top, files[prediction.source] == 1) for prediction in predictions)
 
 
-def _text(prediction: Prediction, top: int) -> str:
+def _text(prediction: Prediction, top: int, alone: bool) -> str:
+    """`alone`: no other recording comes from the same file, so that the file's name says which one it is."""
     truth = "" if prediction.truth is None else f" (true: {prediction.true_label})"
-    lines = [f"{prediction.source or prediction.clip_id}{truth}"]
+    name = prediction.source or prediction.clip_id
+    lines = [f"{name}{truth}" if alone or prediction.source is None else f"{name}, {prediction.clip_id}{truth}"]
     if not prediction.known:
         return f"{lines[0]}\n  nothing known: {prediction.reason}"
     best = prediction.top(top)
