@@ -225,8 +225,13 @@ def test_ctrl_c_keeps_the_last_epoch_and_says_how_to_go_on(tmp_path, uninterrupt
 
     out = tmp_path / "run"
     monkeypatch.setattr(Monitor, "after_step", interrupt)
-    with pytest.raises(Interrupted, match="interrupted after 2 complete epochs; --resume goes on") as error:
-        fit(hard_recipe(), out, progress=False)
+    # A shell that starts the tests in the background has them ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(Interrupted, match="interrupted after 2 complete epochs; --resume goes on") as error:
+            fit(hard_recipe(), out, progress=False)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert error.value.status == 130
     monkeypatch.undo()
     use_toy_data(toy_dataset(), monkeypatch.setattr)
