@@ -129,12 +129,16 @@ def _collect(task: list[str], part: Path, parse: Parse, status: int) -> Iterator
         yield records.record(i) if error is None else DataError(error.reason, file, error.where)
 
 
+# There is a process for each core; threads of each beside them would wait for one another.
+_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
+
+
 def _start(order: Path) -> subprocess.Popen:
     package = str(Path(__file__).parents[2])
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.Popen(
         [sys.executable, "-m", __name__, str(order)],
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, **_ONE_THREAD, "PYTHONPATH": path},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
