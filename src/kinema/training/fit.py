@@ -17,7 +17,6 @@ from torch import nn
 
 from kinema._write import write_whole
 from kinema.errors import KinemaError, RecipeError
-from kinema.evaluation.scores import Scores
 from kinema.models.registry import create_model, model_config
 from kinema.training import typed
 from kinema.training.checkpoint import load_checkpoint, save_checkpoint
@@ -28,7 +27,7 @@ from kinema.training.load import check_recipe, dump_recipe, load_recipe
 from kinema.training.loop import History, Stage, probabilities
 from kinema.training.monitor import Monitor
 from kinema.training.recipe import EngineConfig, Recipe
-from kinema.training.run_folder import RECIPE, RESULT, VALIDATION, RunResult, quoted, read_run, result_of, write_run
+from kinema.training.run_folder import RECIPE, RESULT, RunResult, quoted, read_run, result_of, write_run
 from kinema.training.transfer import Account, initialise
 from kinema.transforms.batches import Samples
 
@@ -166,9 +165,7 @@ def _fit(recipe: Recipe, out: Path, fabric: Fabric, checkpoint: dict[str, Any] |
             raise Interrupted(f"interrupted after {monitor.epochs} complete epochs; {kept}") from None
     result, scores = result_of(recipe, prepared, history, p, account)
     if fabric.is_global_zero:
-        write_run(out, recipe, prepared, model, scores, p, result)
-        if "val_p" in history[0].best:
-            Scores.from_samples(history[0].best["val_p"].numpy(), prepared.val, prepared.classes).save(out / VALIDATION)
+        write_run(out, recipe, prepared, model, scores, p, history[0].best.get("val_p"), result)
     fabric.barrier()
     return RunResult(out, result)
 

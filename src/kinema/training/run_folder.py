@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from kinema import bundle as bundles
 from kinema._write import write_whole
@@ -144,9 +144,13 @@ def write_run(
     model: nn.Module,
     scores: Scores | None,
     p: np.ndarray | None,
+    val_p: Tensor | None,
     result: dict[str, Any],
 ) -> None:
-    """Write the bundle, the scores and, last, result.json into `out`; arguments as of `result_of`, and what it returned."""
+    """Write the bundle, the scores and, last, result.json, which marks a run as finished, into `out`.
+
+    Arguments as of `result_of`, and what it returned; `val_p`: (N, K) probabilities of the validation samples, if there are any.
+    """
     of = modalities(recipe)
     about = recording(prepared.parts, prepared.train, of)
     of_folds = result.get("quoted")
@@ -174,6 +178,8 @@ def write_run(
         scores.save(out / SCORES)
         if len(p) > len(scores):
             _by_phase(prepared, p).save(out / SAMPLES)
+    if val_p is not None:
+        Scores.from_samples(val_p.numpy(), prepared.val, prepared.classes).save(out / VALIDATION)
     write_whole(out / RESULT, json.dumps(result, indent=1, default=_number).encode())
 
 
