@@ -59,8 +59,11 @@ def test_a_clip_that_lacks_a_modality_is_named_or_left_out_of_all(name):
 
 
 def test_skeletons_and_depth_images_of_different_length_are_not_one_recording():
+    clips = [clip("whole"), clip("cut", 1, depths=9), clip("also whole", 2)]
     with pytest.raises(DataError, match="'cut' has 20 frames of skeletons and 9 depth images"):
-        samples_of([clip("whole"), clip("cut", depths=9)], ("pose", "depth"), INPUTS)
+        samples_of(clips, ("pose", "depth"), INPUTS)
+    samples = samples_of(clips, ("pose", "depth"), INPUTS, on_error="skip")
+    assert samples.clip_ids == ("whole", "also whole") and [str(error)[:10] for error in samples.skipped] == ["clip 'cut'"]
 
 
 @pytest.mark.parametrize(

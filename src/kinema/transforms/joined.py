@@ -33,19 +33,29 @@ class Inputs(Protocol):
 def samples_of(clips: Sequence[Clip], modalities: Sequence[str], inputs: Inputs, on_error: str = "raise") -> Samples:
     """The samples that a model of `modalities` ("pose", "depth", "inertial") is given of `clips`.
 
-    Raises `DataError` naming the clip that cannot be used, one that lacks a modality included (`on_error="skip"` leaves it out of
-    all of them, and lists it in `skipped`).
+    Raises `DataError` naming the clip that cannot be used, one that lacks a modality or whose skeletons and depth images are not of
+    one recording, by their lengths, included (`on_error="skip"` leaves it out of all of them, and lists it in `skipped`).
     """
     if len(modalities) == 1:
         return _made(modalities[0], clips, inputs, on_error)
-    # Whom one modality leaves out the later ones are not asked for.
+    # Whom one modality leaves out the later ones are not asked for, and the earlier ones are made again without.
+    parts: dict[str, Samples] = {}
     skipped: list[DataError] = []
     for name in modalities:
-        part = _made(name, clips, inputs, on_error)
-        skipped += part.skipped
-        kept = set(part.clip_ids)
+        parts[name] = _made(name, clips, inputs, on_error)
+        skipped += parts[name].skipped
+        kept = set(parts[name].clip_ids)
         clips = [clip for clip in clips if clip.id in kept]
-    return JoinedSamples({name: _made(name, clips, inputs, on_error) for name in modalities}, skipped)
+    for name, part in parts.items():
+        if len(part.clip_ids) > len(clips):
+            parts[name] = _made(name, clips, inputs, on_error)
+    unlike = _unlike(clips, parts)
+    if unlike:
+        if on_error != "skip":
+            raise next(iter(unlike.values()))
+        clips = [clip for clip in clips if clip.id not in unlike]
+        parts = {name: _made(name, clips, inputs, on_error) for name in modalities}
+    return JoinedSamples(parts, [*skipped, *unlike.values()])
 
 
 def _made(modality: str, clips: Sequence[Clip], inputs: Inputs, on_error: str) -> Samples:
@@ -66,7 +76,7 @@ class JoinedSamples:
     """One sample of each clip, from each of several modalities; attributes as in `kinema.transforms.batches.Samples`.
 
     `parts`: samples by modality, of the same clips in the same order. Raises `RecipeError` where a modality takes several
-    samples of a clip, `DataError` for a clip whose skeletons and depth images are not of one recording, by their lengths.
+    samples of a clip, `DataError` for parts that are not of the same clips.
     """
 
     def __init__(self, parts: Mapping[str, Samples], skipped: Sequence[DataError] = ()):
@@ -78,8 +88,6 @@ class JoinedSamples:
                 )
             if part.clip_ids != first.clip_ids:
                 raise DataError(f"{' and '.join(parts)}: these are not of the same clips")
-        if "pose" in parts and "depth" in parts:
-            _check_lengths(first.clip_ids, parts["pose"].lengths, parts["depth"].lengths)
         self.parts, self.skipped = dict(parts), tuple(skipped)
         self.clip_ids, self.clip_of, self.labels = first.clip_ids, first.clip_of, first.labels
         self.saturated = tuple(clip_id for part in parts.values() for clip_id in part.saturated)
@@ -115,11 +123,13 @@ class JoinedSamples:
         return Batch(inputs, batch.labels)
 
 
-def _check_lengths(clip_ids: Sequence[str], poses: Tensor, depths: Tensor) -> None:
-    differs = ((poses - depths).abs() > _LENGTHS * torch.maximum(poses, depths)).nonzero().flatten().tolist()
-    if differs:
-        clip = differs[0]
-        raise DataError(
-            f"clip {clip_ids[clip]!r} has {int(poses[clip])} frames of skeletons and {int(depths[clip])} depth images; "
-            "as many of both are expected"
-        )
+def _unlike(clips: Sequence[Clip], parts: Mapping[str, Samples]) -> dict[str, DataError]:
+    """What is wrong with each clip, by its id, whose skeletons and depth images differ in length."""
+    if "pose" not in parts or "depth" not in parts or any(len(part) != len(part.clip_ids) for part in parts.values()):
+        return {}
+    found = {}
+    for clip, frames, images in zip(clips, parts["pose"].lengths.tolist(), parts["depth"].lengths.tolist(), strict=True):
+        if abs(frames - images) > _LENGTHS * max(frames, images):
+            message = f"clip {clip.id!r} has {frames} frames of skeletons and {images} depth images; as many of both are expected"
+            found[clip.id] = DataError(message)
+    return found
