@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -13,6 +14,7 @@ import torch
 from kinema.bundle import Bundle
 from kinema.bundle import load as load_bundle
 from kinema.clip import Clip, PoseSequence
+from kinema.depth_crop import DepthCrop, LazyDepth, depth_crop
 from kinema.errors import BundleError, DataError, KinemaError, LayoutError
 from kinema.fused import FusedBundle, plain
 from kinema.fused import load as load_any
@@ -164,6 +166,8 @@ class Recognizer:
             has = " and ".join(clip.modalities) or "nothing"
             raise BundleError(f"clip {clip.id!r}: bundle {self.bundle.name!r} takes {' and '.join(wants)}; this recording has {has}")
         own = {name: self._prepare(clip, pose, settings) if name == "pose" else clip.modalities[name] for name in wants}
+        if "depth" in own:  # the recording is decoded once, and only what shows somebody is held
+            own["depth"] = LazyDepth(partial(clip.modality, "depth"), partial(_same, depth_crop(clip)))
         return Clip(clip.id, own, source=clip.source)
 
     def check(self, pose: PoseSequence) -> None:
@@ -242,8 +246,9 @@ class Recognizer:
         for *key, row in zip(samples.clip_of.tolist(), samples.starts.tolist(), samples.lengths.tolist(), rows, strict=True):
             parts.setdefault(tuple(key), []).append(row)
         windows: list[list[WindowPrediction]] = [[] for _ in clips]
+        times = [_seconds(clip) for clip in clips]
         for (index, start, length), found in parts.items():
-            seconds = _seconds(clips[index])
+            seconds = times[index]
             windows[index].append(WindowPrediction(float(seconds[start]), float(seconds[start + length]), np.mean(found, 0)))
         return windows
 
@@ -262,12 +267,16 @@ def load(bundle: Bundle | FusedBundle | str | Path, device: str = "cpu") -> Reco
     return FusedRecognizer(loaded, device) if isinstance(loaded, FusedBundle) else Recognizer(loaded, device)
 
 
+def _same(crop: DepthCrop) -> DepthCrop:
+    return crop
+
+
 def _seconds(clip: Clip) -> np.ndarray:
     """When each frame begins, and the last one ends, from the beginning of the clip."""
     if clip.has("inertial") and len(clip.modalities) == 1:
         signals = clip.inertial
         return np.arange(len(signals.signals) + 1) / signals.rate
-    frames = clip.pose if clip.has("pose") else clip.depth
+    frames = clip.pose if clip.has("pose") else depth_crop(clip)
     count = frames.frames if isinstance(frames, PoseSequence) else len(frames.frames)
     seconds = np.arange(count + 1) / frames.fps
     if frames.times is not None:
