@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kinema.clip import DepthSequence
+from kinema.clip import DepthSequence, Lazy
 from kinema.datasets._cache import cache_folder, kept_file
 from kinema.datasets._parallel import cores, file_size, parse_files
 from kinema.datasets._ragged import RaggedFile, Record
@@ -27,8 +27,11 @@ Read = Callable[[str], DepthSequence]
 Crop = Callable[[str], DepthCrop]
 
 
-def lazy_depths(reader: str, root: str | Path, files: Mapping[str, str], read: Read, crop: Crop) -> dict[str, LazyDepth]:
-    """The depth of each file, by the keys of `files`: recordings by `read`, crops kept. `read` and `crop` are functions of a module."""
+def lazy_depths(reader: str, root: str | Path, files: Mapping[str, str], read: Read, crop: Crop, cache: bool) -> dict[str, Lazy]:
+    """The depth of each file, by the keys of `files`: recordings by `read`, and with `cache` crops, kept. `read` and `crop` are
+    functions of a module."""
+    if not cache:
+        return {key: Lazy(partial(read, file)) for key, file in files.items()}
     crops = _Crops(reader, str(root), list(files.values()), crop)
     return {key: LazyDepth(partial(read, file), partial(crops.crop, i)) for i, (key, file) in enumerate(files.items())}
 

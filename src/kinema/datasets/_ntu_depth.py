@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +20,9 @@ _WIDTH = 512
 _MOST_PIXELS = 1 << 22
 
 
-def depth_folders(root: str | Path, name: re.Pattern[str]) -> dict[str, str]:
-    """Folders below `root` that hold the depth images of a clip, by the clip's name, which is the folder's (and matches `name`)."""
-    found = {}
-    for folder, below, files in os.walk(root):
-        clip = os.path.basename(folder)
-        if name.fullmatch(clip) and any(_IMAGE.fullmatch(file) for file in files):
-            found[clip] = folder
-            below.clear()
-    return found
+def holds_depth(names: Sequence[str]) -> bool:
+    """Whether a folder of these files is one of depth images."""
+    return any(_IMAGE.fullmatch(name) for name in names)
 
 
 @parser

@@ -34,7 +34,7 @@ from kinema.clip import Clip, PoseSequence
 from kinema.datasets._cache import read_poses
 from kinema.datasets._depth import lazy_depths
 from kinema.datasets._io import numbers, parser, read_text
-from kinema.datasets._ntu_depth import depth_folders, read_depth, read_depth_crop
+from kinema.datasets._ntu_depth import holds_depth, read_depth, read_depth_crop
 from kinema.datasets.base import Dataset, DatasetInfo, OnError, Protocol
 from kinema.datasets.protocols import by_values
 from kinema.errors import DataError
@@ -221,7 +221,13 @@ def read(
     root = Path(root)
     if version not in (60, 120):
         raise DataError(f"version {version!r} is none; 60 and 120 are")
-    found = sorted((name, folder) for folder, _, names in os.walk(root) for name in names if name.endswith(".skeleton"))
+    found: list[tuple[str, str]] = []
+    depths: dict[str, str] = {}
+    for folder, _, names in os.walk(root):  # once: a clip's depth images are a hundred files
+        found += [(name, folder) for name in names if name.endswith(".skeleton")]
+        if NAME.fullmatch(os.path.basename(folder)) and holds_depth(names):
+            depths[os.path.basename(folder)] = folder
+    found.sort()
     if not found:
         raise DataError("no clips: files such as S001C001P001R001A001.skeleton are expected here", root)
     left_out = _missing(root, missing) if clean else set()
@@ -241,12 +247,11 @@ def read(
     poses, skipped = read_poses(INFO.name, root, files, read_skeleton, on_error=on_error, cache=cache, variant=variant, clean=clean)
     for error in strange:
         skipped.add(error)
-    folders = depth_folders(root, NAME)
-    depths = lazy_depths(INFO.name, root, folders, read_depth, read_depth_crop) if folders else {}
+    depth_of = lazy_depths(INFO.name, root, depths, read_depth, read_depth_crop, cache)
     clips = tuple(
         Clip(
             path.stem,
-            {"pose": pose, **({"depth": depths[path.stem]} if path.stem in depths else {})},
+            {"pose": pose, **({"depth": depth_of[path.stem]} if path.stem in depth_of else {})},
             who["action"] - 1,
             who["subject"],
             who["view"],

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from kinema.clip import Clip, DepthSequence, InertialSequence, Lazy, Modality, PoseSequence
+from kinema.clip import Clip, DepthSequence, InertialSequence, Lazy, PoseSequence
 from kinema.datasets._cache import read_poses
 from kinema.datasets._depth import lazy_depths
 from kinema.datasets._io import names_in, parser, read_mat
@@ -118,8 +118,8 @@ def read(root: str | Path, *, on_error: OnError = "raise", cache: bool = True) -
         INFO.name, root, [f"{prefix}{clip_id}_skeleton.mat" for clip_id in ids], read_skeleton, on_error=on_error, cache=cache
     )
     depths = _present(root / "Depth", ids, "depth")
-    depths = lazy_depths(INFO.name, root, depths, read_depth, read_depth_crop) if cache else _lazy(depths, read_depth)
-    inertials = _lazy(_present(root / "Inertial", ids, "inertial"), read_inertial)
+    depths = lazy_depths(INFO.name, root, depths, read_depth, read_depth_crop, cache)
+    inertials = {clip_id: Lazy(partial(read_inertial, file)) for clip_id, file in _present(root / "Inertial", ids, "inertial").items()}
     clips = []
     for clip_id, (action, subject, _), pose in zip(ids, found, poses, strict=True):
         if pose is None:
@@ -145,7 +145,3 @@ def _present(folder: Path, ids: Iterable[str], name: str) -> dict[str, str]:
     there, prefix = set(names_in(folder)), f"{folder}{os.sep}"
     files = ((clip_id, f"{clip_id}_{name}.mat") for clip_id in ids)
     return {clip_id: prefix + file for clip_id, file in files if file in there}
-
-
-def _lazy(files: Mapping[str, str], read_file: Callable[[str], Modality]) -> dict[str, Lazy]:
-    return {clip_id: Lazy(partial(read_file, file)) for clip_id, file in files.items()}
