@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -51,7 +52,7 @@ class RandomPart(_DropoutNd):
         return random_part(box, self.area) if self.training and self.p else box
 
 
-class HeatmapNetwork(nn.Module):
+class HeatmapNetwork(nn.Module, ABC):
     """Input (B, M, T, V, 2 or 3): key points x, y in any unit, y downwards, and their score (stream "score").
 
     The tight square box around all observed points of the clip becomes the map, so that neither place nor size of the persons
@@ -105,8 +106,9 @@ class HeatmapNetwork(nn.Module):
             points, score, mask, kind=config.heatmap, layout=self.layout, size=(size, size), sigma=config.sigma, channels_last=True
         )
 
+    @abstractmethod
     def body(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
+        """(B, T, size, size, channels) to the last feature map, (B, t, h, w, features)."""
 
     def forward_features(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):  # coordinates need their digits

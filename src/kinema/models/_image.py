@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
@@ -13,7 +14,7 @@ from kinema.errors import RecipeError, unknown
 Normalise = Literal["none", "batch", "clip"]
 
 
-class ImageNetwork(nn.Module):
+class ImageNetwork(nn.Module, ABC):
     """A CNN of images (B, C, H, W). Made by a subclass: `forward_map`, `pool`, and the last layer, named by `last`."""
 
     last = "fc"
@@ -24,9 +25,9 @@ class ImageNetwork(nn.Module):
         super().__init__()
         self.head_dropout = nn.Dropout(dropout)
 
+    @abstractmethod
     def forward_map(self, x: Tensor) -> Tensor:
         """(B, map_channels, h, w): the last feature map."""
-        raise NotImplementedError
 
     def pool(self, x: Tensor) -> Tensor:
         """(B, map_channels, h, w) to (B, num_features)."""

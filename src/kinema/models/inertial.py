@@ -6,6 +6,7 @@ Scratch with Deep Neural Networks (IJCNN 2017); kernels of several sizes side by
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -54,7 +55,30 @@ class InertialGRUConfig:
     dropout: float = 0.3
 
 
-class InertialCNN(nn.Module):
+class _OnSignals(nn.Module, ABC):
+    """A network (B, channels, samples) to `num_features`, which a subclass makes, with dropout and one linear layer behind."""
+
+    num_features: int
+    dropout: nn.Dropout
+
+    @abstractmethod
+    def forward_features(self, inertial: Tensor) -> Tensor: ...
+
+    def reset_classifier(self, num_classes: int) -> None:
+        like = next(self.parameters())
+        self.head = nn.Linear(self.num_features, num_classes).to(like.device, like.dtype)
+
+    def head_prefixes(self) -> tuple[str, ...]:
+        return ("head.",)
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        return self.head(self.dropout(features))
+
+    def forward(self, inertial: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(inertial))
+
+
+class InertialCNN(_OnSignals):
     """Residual blocks of 1-D convolutions, pooled over time. Input (B, channels, samples), any number of samples."""
 
     def __init__(self, config: InertialCNNConfig, shape: InertialShape, num_classes: int):
@@ -74,13 +98,6 @@ class InertialCNN(nn.Module):
         self.num_features = config.widths[-1] * config.parts * (2 if config.pool == "both" else 1)
         self.reset_classifier(num_classes)
 
-    def reset_classifier(self, num_classes: int) -> None:
-        like = next(self.blocks.parameters())
-        self.head = nn.Linear(self.num_features, num_classes).to(like.device, like.dtype)
-
-    def head_prefixes(self) -> tuple[str, ...]:
-        return ("head.",)
-
     def forward_features(self, inertial: Tensor) -> Tensor:
         x = inertial
         for block in self.blocks:
@@ -89,12 +106,6 @@ class InertialCNN(nn.Module):
         if self.config.pool == "both":
             pooled.append(F.adaptive_max_pool1d(x, self.config.parts))
         return torch.cat(pooled, 1).flatten(1)
-
-    def forward_head(self, features: Tensor) -> Tensor:
-        return self.head(self.dropout(features))
-
-    def forward(self, inertial: Tensor) -> Tensor:
-        return self.forward_head(self.forward_features(inertial))
 
 
 class _Convolution(nn.Module):
@@ -124,7 +135,7 @@ class _Block(nn.Module):
         return F.relu(self.second(self.dropout(F.relu(self.first(x)))) + self.shortcut(x))
 
 
-class InertialGRU(nn.Module):
+class InertialGRU(_OnSignals):
     """Two strided convolutions, then a GRU in both directions, averaged over time. Input (B, channels, samples), any number of samples."""
 
     def __init__(self, config: InertialGRUConfig, shape: InertialShape, num_classes: int):
@@ -139,24 +150,11 @@ class InertialGRU(nn.Module):
         self.num_features = 2 * config.hidden
         self.reset_classifier(num_classes)
 
-    def reset_classifier(self, num_classes: int) -> None:
-        like = self.gru.weight_ih_l0
-        self.head = nn.Linear(self.num_features, num_classes).to(like.device, like.dtype)
-
-    def head_prefixes(self) -> tuple[str, ...]:
-        return ("head.",)
-
     def forward_features(self, inertial: Tensor) -> Tensor:
         x = inertial
         for layer in self.stem:
             x = F.relu(layer(x))
         return self.gru(x.transpose(1, 2))[0].mean(1)
-
-    def forward_head(self, features: Tensor) -> Tensor:
-        return self.head(self.dropout(features))
-
-    def forward(self, inertial: Tensor) -> Tensor:
-        return self.forward_head(self.forward_features(inertial))
 
 
 _EXAMPLE = InertialShape(channels=6, samples=128)
