@@ -26,6 +26,7 @@ from kinema.shape import PoseShape, Shape, Shapes
 from kinema.transforms.config import PoseInput, channels_of
 from kinema.transforms.depth_config import DepthInput
 from kinema.transforms.inertial_config import InertialInput
+from kinema.transforms.video_config import VideoInput
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -35,7 +36,7 @@ _FORMAT = 1
 _MAX_FILE = 4 << 30
 _MAX_HEADER = 32 << 20
 _NO_DIGEST = "0" * 64
-_INPUTS: dict[str, type] = {"input": PoseInput, "depth": DepthInput, "inertial": InertialInput}
+_INPUTS: dict[str, type] = {"input": PoseInput, "depth": DepthInput, "inertial": InertialInput, "video": VideoInput}
 _INTEGERS = {"frames": (1, 100_000), "persons": (1, 100), "step": (1, 100_000), "window": (0, 10_000_000), "stride": (0, 10_000_000)}
 
 
@@ -61,6 +62,7 @@ class Bundle:
         unit: unit of the points that it was trained on: "m" (millimetres are converted), "px" or "norm".
         depth: how depth images become the model's input; None for a model that takes none.
         inertial: how signals of worn sensors become the model's input; None for a model that takes none.
+        video: how videos become the model's input; None for a model that takes none.
 
     Raises `BundleError` for a field that is not what it should be.
     """
@@ -81,6 +83,7 @@ class Bundle:
     unit: Unit = "m"
     depth: DepthInput | None = None
     inertial: InertialInput | None = None
+    video: VideoInput | None = None
 
     def __post_init__(self):
         for name in ("name", "model", "notes"):
@@ -102,6 +105,7 @@ class Bundle:
         )
         _expect(self.depth is None or isinstance(self.depth, DepthInput), "the bundle's depth is no DepthInput")
         _expect(self.inertial is None or isinstance(self.inertial, InertialInput), "the bundle's inertial is no InertialInput")
+        _expect(self.video is None or isinstance(self.video, VideoInput), "the bundle's video is no VideoInput")
         _expect(_is_int(self.views) and 1 <= self.views <= 1000, f"views is {self.views}; 1 to 1000 are expected")
         _expect(_is_number(self.fps) and self.fps > 0, f"fps is {self.fps}; a positive number is expected")
         _expect(_is_number(self.seconds) and self.seconds >= 0, f"seconds is {self.seconds}; 0 or a positive number is expected")
@@ -109,8 +113,9 @@ class Bundle:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """What it takes: some of "pose", "depth", "inertial", in this order."""
-        given = {"pose": self.channels > 0, "depth": self.depth is not None, "inertial": self.inertial is not None}
+        """What it takes: some of "pose", "depth", "inertial", "video", in this order."""
+        given = {name: getattr(self, name) is not None for name in _INPUTS if name != "input"}
+        given = {"pose": self.channels > 0, **given}
         return tuple(name for name, taken in given.items() if taken)
 
     @property
@@ -135,6 +140,8 @@ class Bundle:
             shapes["depth"] = self.depth.shape
         if self.inertial:
             shapes["inertial"] = self.inertial.shape
+        if self.video:
+            shapes["video"] = self.video.shape
         return Shapes(**shapes) if len(shapes) > 1 else next(iter(shapes.values()))
 
     @cached_property
@@ -182,6 +189,8 @@ class Bundle:
             takes.append(f"depth images ({self.depth.shape})")
         if self.inertial:
             takes.append(f"signals of a worn sensor ({self.inertial.shape})")
+        if self.video:
+            takes.append(f"videos ({self.video.shape})")
         return " and ".join(takes)
 
     def describe(self) -> str:
@@ -309,7 +318,7 @@ def bundle_of(about: Any, state: Mapping[str, Tensor]) -> Bundle:
     _expect(isinstance(about, dict), "the bundle's metadata is not a mapping")
     known = {f.name for f in fields(Bundle)} - {"state"}
     # Bundles of skeletons alone were written before there were other modalities.
-    about = {"depth": None, "inertial": None, **about}
+    about = {"depth": None, "inertial": None, "video": None, **about}
     _expect(about.keys() == known, f"the bundle's metadata lacks or adds {', '.join(sorted(about.keys() ^ known))}")
     inputs = {name: None if about[name] is None else _settings(kind, about[name], name) for name, kind in _INPUTS.items()}
     return Bundle(state=state, **{**about, **inputs})

@@ -5,6 +5,7 @@ Axes, always in this order: persons M, time T, joints V, coordinates C.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -230,8 +231,31 @@ class InertialSequence:
         _check_times(None, len(signals), self.rate)
 
 
-Modality = PoseSequence | DepthSequence | InertialSequence
-ModalityName = Literal["pose", "depth", "inertial"]
+@dataclass(frozen=True)
+class VideoSource:
+    """A video, or a part of one, not decoded; `kinema.video` reads it.
+
+    `path`: a file of any container and codec that FFmpeg knows, or a folder of numbered images. `start`, `end`: seconds (None: to
+    its end). `fps`: of a folder of images, 30 unless told; a file says itself.
+    """
+
+    path: Path
+    start: float = 0.0
+    end: float | None = None
+    fps: float | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "path", Path(self.path))
+        if not (math.isfinite(self.start) and self.start >= 0):
+            raise DataError(f"start is {self.start}; seconds from 0 on are expected", self.path)
+        if self.end is not None and not (math.isfinite(self.end) and self.end > self.start):
+            raise DataError(f"end is {self.end}; seconds after the start, {self.start:g}, are expected", self.path)
+        if self.fps is not None and not (math.isfinite(self.fps) and self.fps > 0):
+            raise DataError(f"fps is {self.fps}; a positive number is expected", self.path)
+
+
+Modality = PoseSequence | DepthSequence | InertialSequence | VideoSource
+ModalityName = Literal["pose", "depth", "inertial", "video"]
 
 
 @dataclass(frozen=True)
@@ -284,3 +308,7 @@ class Clip:
     @property
     def inertial(self) -> InertialSequence:
         return self.modality("inertial")
+
+    @property
+    def video(self) -> VideoSource:
+        return self.modality("video")

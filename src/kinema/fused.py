@@ -138,7 +138,7 @@ class FusedBundle:
     def modalities(self) -> tuple[str, ...]:
         """What its members take, all together."""
         taken = {name for member in self.members for name in member.modalities}
-        return tuple(name for name in ("pose", "depth", "inertial") if name in taken)
+        return tuple(name for name in ("pose", "depth", "inertial", "video") if name in taken)
 
     def columns(self, member: Bundle) -> list[int]:
         """Where a member has each of `classes`."""

@@ -67,12 +67,31 @@ class InertialShape:
 
 
 @dataclass(frozen=True)
+class VideoShape:
+    """What a model of videos is given: (B, channels, frames, height, width)."""
+
+    channels: int
+    frames: int
+    height: int
+    width: int
+
+    def example(self, batch: int = 1) -> dict[str, Tensor]:
+        import torch
+
+        return {"video": torch.randn(batch, self.channels, self.frames, self.height, self.width)}
+
+    def __str__(self) -> str:
+        return f"{self.frames} frames x {self.height} x {self.width} pixels x {self.channels} channel{'s' * (self.channels > 1)}"
+
+
+@dataclass(frozen=True)
 class Shapes:
     """What a model of several modalities is given: the shapes of those that it takes."""
 
     pose: PoseShape | None = None
     depth: DepthShape | None = None
     inertial: InertialShape | None = None
+    video: VideoShape | None = None
 
     def example(self, batch: int = 1) -> dict[str, Tensor]:
         return {name: value for shape in self._given() for name, value in shape.example(batch).items()}
@@ -80,8 +99,8 @@ class Shapes:
     def __str__(self) -> str:
         return "; ".join(map(str, self._given()))
 
-    def _given(self) -> list[PoseShape | DepthShape | InertialShape]:
-        return [shape for shape in (self.pose, self.depth, self.inertial) if shape is not None]
+    def _given(self) -> list[PoseShape | DepthShape | InertialShape | VideoShape]:
+        return [shape for shape in (self.pose, self.depth, self.inertial, self.video) if shape is not None]
 
 
-Shape = PoseShape | DepthShape | InertialShape | Shapes
+Shape = PoseShape | DepthShape | InertialShape | VideoShape | Shapes

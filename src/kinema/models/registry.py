@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from kinema.errors import RecipeError, unknown
-from kinema.shape import DepthShape, InertialShape, PoseShape, Shape, Shapes
+from kinema.shape import DepthShape, InertialShape, PoseShape, Shape, Shapes, VideoShape
 
 __all__ = [
     "DepthShape",
@@ -21,6 +21,7 @@ __all__ = [
     "PoseShape",
     "Shape",
     "Shapes",
+    "VideoShape",
     "create_model",
     "model_config",
     "model_info",
@@ -32,8 +33,8 @@ __all__ = [
 class PoseModel(Protocol):
     """What every pose model offers. `x`: (B, M, T, V, C) float; `mask`: (B, M, T, V) bool, False where nothing was observed, or None.
 
-    Models of other modalities offer the same, their inputs by name: `depth` (`DepthShape`), `inertial` (`InertialShape`); one of
-    several modalities takes all of theirs, as in forward(x, mask=None, depth=None).
+    Models of other modalities offer the same, their inputs by name: `depth` (`DepthShape`), `inertial` (`InertialShape`),
+    `video` (`VideoShape`); one of several modalities takes all of theirs, as in forward(x, mask=None, depth=None).
     """
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -55,7 +56,7 @@ class PoseModel(Protocol):
 class ModelInfo:
     """`build(config, shape, num_classes)` makes the module; `defaults` is an instance of the model's frozen config dataclass.
 
-    `inputs`: the modalities that it takes, joined by "+", in the order pose, depth, inertial; `example`: a shape of that kind
+    `inputs`: the modalities that it takes, joined by "+", in the order pose, depth, inertial, video; `example`: a shape of that kind
     (`Shapes` for several modalities).
     """
 

@@ -89,13 +89,18 @@ def prepare_whole(prepared: Prepared, recipe: Recipe) -> Samples:
 
 
 def modalities(recipe: Recipe) -> tuple[str, ...]:
-    """What the recipe's model takes: some of pose, depth, inertial."""
+    """What the recipe's model takes: some of pose, depth, inertial, video."""
     return model_info(recipe.model.name).modalities
 
 
 def augmentation(recipe: Recipe) -> Any:
     """The random changes of training samples, as the samples of the recipe's model take them: by modality where it takes several."""
-    every = {"pose": recipe.augment, "depth": recipe.depth_augment, "inertial": recipe.inertial_augment}
+    every = {
+        "pose": recipe.augment,
+        "depth": recipe.depth_augment,
+        "inertial": recipe.inertial_augment,
+        "video": recipe.video_augment,
+    }
     taken = {name: every[name] for name in modalities(recipe)}
     return taken if len(taken) > 1 else next(iter(taken.values()))
 

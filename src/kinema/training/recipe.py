@@ -8,6 +8,7 @@ from typing import Any, Literal
 from kinema.transforms.config import PoseAugment, PoseInput
 from kinema.transforms.depth_config import DepthAugment, DepthInput
 from kinema.transforms.inertial_config import InertialAugment, InertialInput
+from kinema.transforms.video_config import VideoAugment, VideoInput
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ class EngineConfig:
 @dataclass(frozen=True)
 class Recipe:
     """Everything that makes a result. Of the sections on input and augmentation those count that the model takes: `input` and `augment`
-    are about skeletons (`augment.mixup` mixes whatever there is), the others about depth images and worn sensors.
+    are about skeletons (`augment.mixup` mixes whatever there is), the others about depth images, worn sensors and videos.
 
     Args:
         title: one line of what this is.
@@ -166,6 +167,8 @@ class Recipe:
     depth_augment: DepthAugment = field(default_factory=DepthAugment)
     inertial: InertialInput = field(default_factory=InertialInput)
     inertial_augment: InertialAugment = field(default_factory=InertialAugment)
+    video: VideoInput = field(default_factory=VideoInput)
+    video_augment: VideoAugment = field(default_factory=VideoAugment)
     model: ModelConfig = field(default_factory=ModelConfig)
     init: InitConfig = field(default_factory=InitConfig)
     fit: FitConfig = field(default_factory=FitConfig)

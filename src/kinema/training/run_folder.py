@@ -164,6 +164,7 @@ def write_run(
         channels=getattr(prepared.train.shape, "pose", prepared.train.shape).channels if "pose" in of else 0,
         depth=recipe.depth if "depth" in of else None,
         inertial=recipe.inertial if "inertial" in of else None,
+        video=recipe.video if "video" in of else None,
         state=model.state_dict(),
         recipe=typed.plain(replace(recipe, data=replace(recipe.data, root=None))),
         result={key: value for key, value in result.items() if key not in long},

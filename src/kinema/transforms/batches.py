@@ -22,7 +22,7 @@ class Batch:
     """What a model is given: `inputs` by the name of forward's argument, `labels` (B,) int64, -1 where not known.
 
     Inputs: `x` (B, M, T, V, C) float32, C = streams x coordinates, with `mask` (B, M, T, V) bool, True where observed, None where
-    everything was; `depth` (B, C, H, W) or (B, C, T, H, W) float32; `inertial` (B, C, samples) float32.
+    everything was; `depth` (B, C, H, W) or (B, C, T, H, W) float32; `inertial` (B, C, samples) float32; `video` (B, C, T, H, W) float32.
     """
 
     inputs: dict[str, Tensor | None]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kinema.transforms.config import PoseInput
     from kinema.transforms.depth_config import DepthInput
     from kinema.transforms.inertial_config import InertialInput
+    from kinema.transforms.video_config import VideoInput
 
 # Skeletons and depth images of one recording may differ by so much of the longer one.
 _LENGTHS = 0.2
@@ -28,10 +29,11 @@ class Inputs(Protocol):
     input: PoseInput
     depth: DepthInput
     inertial: InertialInput
+    video: VideoInput
 
 
 def samples_of(clips: Sequence[Clip], modalities: Sequence[str], inputs: Inputs, on_error: str = "raise") -> Samples:
-    """The samples that a model of `modalities` ("pose", "depth", "inertial") is given of `clips`.
+    """The samples that a model of `modalities` ("pose", "depth", "inertial", "video") is given of `clips`.
 
     Raises `DataError` naming the clip that cannot be used, one that lacks a modality or whose skeletons and depth images are not of
     one recording, by their lengths, included (`on_error="skip"` leaves it out of all of them, and lists it in `skipped`).
@@ -67,9 +69,13 @@ def _made(modality: str, clips: Sequence[Clip], inputs: Inputs, on_error: str) -
         from kinema.transforms.depth_samples import DepthSamples
 
         return DepthSamples.from_clips(clips, inputs.depth, on_error)
-    from kinema.transforms.inertial_samples import InertialSamples
+    if modality == "inertial":
+        from kinema.transforms.inertial_samples import InertialSamples
 
-    return InertialSamples.from_clips(clips, inputs.inertial, on_error)
+        return InertialSamples.from_clips(clips, inputs.inertial, on_error)
+    from kinema.transforms.video_samples import VideoSamples
+
+    return VideoSamples.from_clips(clips, inputs.video, on_error)
 
 
 class JoinedSamples:
