@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from make_files import moving, ntu_file, pickled, pyskl_annotation, utd_file
 
+from kinema._cache_folder import cache_folder
 from kinema.clip import PoseSequence
 from kinema.datasets import _cache, _parallel, _ragged, read_dataset
 from kinema.datasets._ragged import Damaged, RaggedFile, RaggedWriter
@@ -227,10 +228,10 @@ def test_leftovers_of_killed_processes_are_removed(cache, root):
 
 def test_where_the_cache_is(monkeypatch, tmp_path):
     monkeypatch.setenv("KINEMA_CACHE", str(tmp_path / "a"))
-    assert _cache.cache_folder() == tmp_path / "a"
+    assert cache_folder() == tmp_path / "a"
     monkeypatch.delenv("KINEMA_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
-    assert _cache.cache_folder() == tmp_path / "b" / "kinema"
+    assert cache_folder() == tmp_path / "b" / "kinema"
 
 
 def test_every_field_of_a_pose_is_kept(tmp_path):

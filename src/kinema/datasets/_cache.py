@@ -14,8 +14,6 @@ import contextlib
 import json
 import os
 import sys
-import threading
-import time
 from array import array
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +22,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from kinema._cache_folder import cache_folder, remove_leftovers, unfinished
 from kinema.clip import Lazy, PoseSequence
 from kinema.datasets._io import Skipped
 from kinema.datasets._parallel import Parse, parse_files
@@ -37,17 +36,6 @@ Pose = PoseSequence | Lazy
 
 class _NotWritten(Exception):
     """The cache folder is full or read-only."""
-
-
-def cache_folder() -> Path | None:
-    """Where parsed poses are kept; None where there is no place for them."""
-    named = os.environ.get("KINEMA_CACHE")
-    if named:
-        return Path(named).expanduser()
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kinema"
-    except RuntimeError:  # no home folder
-        return None
 
 
 def read_poses(
@@ -177,11 +165,11 @@ def _open(path: Path, root: str, rebuild: Callable[[], list[Record]]) -> RaggedF
 
 
 def _write(path: Path, root: str, build: Build, rebuild: Callable[[], list[Record]], on_error: OnError) -> RaggedFile | None:
-    part = _part(path)
+    part = unfinished(path)
     try:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _remove_leftovers(path.parent)
+            remove_leftovers(path.parent)
             writer = RaggedWriter(part, root)
         except OSError as error:
             raise _NotWritten from error
@@ -209,18 +197,6 @@ def _write(path: Path, root: str, build: Build, rebuild: Callable[[], list[Recor
             part.unlink()
 
 
-def _part(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Unfinished files of processes that were killed more than a day ago."""
-    for part in folder.glob(".*.part"):
-        with contextlib.suppress(OSError):
-            if time.time() - part.stat().st_mtime > 86400:
-                part.unlink()
-
-
 def _read_link(link: Path) -> dict[str, str]:
     try:
         found = json.loads(link.read_text())
@@ -231,7 +207,7 @@ def _read_link(link: Path) -> dict[str, str]:
 
 def _write_link(folder: Path, link: Path, new: dict[str, str], old: str | None, kind: str) -> None:
     """Point the link at its new content, and remove the old content if no other link needs it."""
-    part = _part(link)
+    part = unfinished(link)
     with contextlib.suppress(OSError):
         part.write_text(json.dumps(new))
         os.replace(part, link)
