@@ -18,19 +18,22 @@ from pathlib import Path
 from _measure import apart, in_turns, start, times_of
 
 CLASSES = 27
+# Besides ResNet-18, which is the default.
+BACKBONES = ("small", "alexnet", "resnet34", "resnet50", "resnet101", "vgg16_bn", "densenet121", "densenet161")
 MODELS = {
     "memory-attention, document": ("memory-attention", {"form": "document"}),
     "memory-attention, reference": ("memory-attention", {"form": "reference"}),
     "memory-attention, self-attention": ("memory-attention", {"form": "self-attention"}),
     "memory-attention-depth": ("memory-attention-depth", {}),
     "memory-attention-cnn": ("memory-attention-cnn", {}),
+    **{f"memory-attention, document, {name}": ("memory-attention", {"backbone": name}) for name in BACKBONES},
 }
 RECURRENT = ("one call", "three calls", "three calls, torch.nn.GRU")
 BATCHES = {"train": 32, "forward": 32, "recurrent": 32}
 
 
 def model_work(name: str, work: str, device: str):
-    """The work as a function without arguments."""
+    """The work as a function without arguments, and the model's parameters."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -55,7 +58,7 @@ def model_work(name: str, work: str, device: str):
         optimizer.step()
         optimizer.zero_grad()
 
-    return {"forward": forward, "train": train}[work]
+    return {"forward": forward, "train": train}[work], sum(parameter.numel() for parameter in model.parameters())
 
 
 def recurrent_work(name: str, device: str):
@@ -82,7 +85,7 @@ def recurrent_work(name: str, device: str):
 
 
 def measure(name: str, work: str, device: str, threads: int, seconds: float) -> dict:
-    """Milliseconds of each run; mebibytes at the peak."""
+    """Milliseconds of each run; mebibytes at the peak; parameters of the model."""
     import torch
 
     torch.set_num_threads(threads)
@@ -90,7 +93,7 @@ def measure(name: str, work: str, device: str, threads: int, seconds: float) -> 
     torch.ones(64, 64, device=device) @ torch.ones(64, 64, device=device)
     gpu = device != "cpu"
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    run = recurrent_work(name, device) if work == "recurrent" else model_work(name, work, device)
+    run, parameters = (recurrent_work(name, device), None) if work == "recurrent" else model_work(name, work, device)
 
     def once():
         run()
@@ -99,7 +102,7 @@ def measure(name: str, work: str, device: str, threads: int, seconds: float) -> 
 
     times = times_of(once, seconds)
     used = torch.cuda.max_memory_allocated() / 2**20 if gpu else (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
-    return {"ms": times, "mib": used, "gpu": torch.cuda.get_device_name() if gpu else None}
+    return {"ms": times, "mib": used, "parameters": parameters, "gpu": torch.cuda.get_device_name() if gpu else None}
 
 
 def main():
@@ -130,6 +133,7 @@ def main():
             [ms for run in runs for ms in run["ms"]],
             items=BATCHES[work],
             peak_mib=round(max(run["mib"] for run in runs)),
+            parameters=runs[0]["parameters"],
             device=runs[0]["gpu"],
         )
         rows.append(row)

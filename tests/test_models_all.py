@@ -71,6 +71,15 @@ def test_every_parameter_gets_a_gradient(name):
         assert parameter.grad is not None and parameter.grad.isfinite().all(), parameter_name
 
 
+def test_it_trains_in_half_the_digits_too(name):
+    model = make(name, SOLID).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = torch.nn.functional.cross_entropy(model(clips(SOLID)), torch.tensor([0, 1, 2]))
+    loss.backward()
+    assert loss.isfinite() and all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    assert all(p.dtype == torch.float32 for p in model.state_dict().values() if p.is_floating_point())
+
+
 def test_forward_is_head_of_features(name):
     model, x = make(name, SOLID), clips(SOLID)
     whole = answer(model, x)

@@ -123,3 +123,18 @@ def test_a_clips_answer_is_the_mean_of_its_windows():
     clips, labels = by_clip(p, samples)
     assert labels.tolist() == [clip.label for clip in toy_dataset(takes=1).clips]
     torch.testing.assert_close(clips[2], p[samples.clip_of == 2].mean(0))
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_networks_are_given_all_digits_of_their_input(precision):
+    fabric = make_fabric(EngineConfig(accelerator="cpu", precision=precision))
+    seen = {}
+
+    class Looks(torch.nn.Linear):
+        def forward(self, x):
+            y = super().forward(x)
+            seen.update(given=x.dtype, made=y.dtype)
+            return y
+
+    fabric.setup(Looks(2, 2))(torch.ones(1, 2))
+    assert seen == {"given": torch.float32, "made": torch.float32 if precision == "32-true" else torch.bfloat16}

@@ -94,7 +94,8 @@ class TemporalCNN(nn.Module):
 
     def _person_features(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """(N, T, V, C) and its mask (N, T, V) to (N, num_features)."""
-        x = self.known(*self.geometry(x, mask))
+        with torch.autocast(x.device.type, enabled=False):  # coordinates need their digits
+            x = self.known(*self.geometry(x, mask))
         groups = x.flatten(0, 1).split(self.geometry.sizes, 1)
         embedded = torch.cat([embed(group) for embed, group in zip(self.embed, groups, strict=True)], 1)
         embedded = F.relu(self.embed_norm(embedded))

@@ -33,6 +33,7 @@ from kinema.transforms.batches import Samples
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+    from lightning_fabric.plugins import Precision
 
 CHECKPOINT = "last.ckpt"
 
@@ -77,13 +78,28 @@ def make_fabric(engine: EngineConfig) -> Fabric:
             accelerator=engine.accelerator,
             devices=engine.devices,
             num_nodes=engine.nodes,
-            precision=engine.precision,
+            plugins=_precision(engine),
             strategy="ddp" if several else "auto",
         )
         fabric.launch()
     except (ImportError, RuntimeError, TypeError, ValueError) as error:
         raise RecipeError(f"engine: {' '.join(str(error).split())}") from error
     return fabric
+
+
+def _precision(engine: EngineConfig) -> Precision:
+    from lightning_fabric.plugins import MixedPrecision, Precision
+
+    class FullInput(MixedPrecision):
+        """Mixed precision of what networks compute. Fabric's would round their input too, and coordinates need their digits."""
+
+        def convert_input(self, data: Any) -> Any:
+            return data
+
+    if engine.precision == "32-true":
+        return Precision()
+    gpu = engine.accelerator in ("cuda", "gpu") or (engine.accelerator == "auto" and torch.cuda.is_available())
+    return FullInput(engine.precision, "cuda" if gpu else "cpu")
 
 
 @contextmanager
