@@ -5,7 +5,7 @@ import torch
 
 from kinema.errors import RecipeError
 from kinema.models._count import count
-from kinema.models.depth_video import shift_in_time
+from kinema.models._shift import shift_in_time
 from kinema.models.registry import DepthShape, create_model, model_info
 
 SHAPE = DepthShape(channels=2, height=48, width=48, frames=16)

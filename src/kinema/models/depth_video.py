@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from kinema.errors import RecipeError
 from kinema.models._image import initialise
+from kinema.models._shift import shift_in_time
 from kinema.models.registry import DepthShape, ModelInfo, register
 
 
@@ -125,19 +126,6 @@ class _TemporalBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.norm1(self.conv1(x)))
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
-
-
-def shift_in_time(x: Tensor, frames: int, channels: int) -> Tensor:
-    """(B * T, C, H, W): the first `channels` of each frame from the one before it, the next `channels` from the one after.
-
-    Beyond the ends of a clip there is 0.
-    """
-    if not channels:
-        return x
-    x = x.permute(0, 2, 3, 1).unflatten(0, (-1, frames))
-    before = F.pad(x[:, :-1, ..., :channels], (0, 0, 0, 0, 0, 0, 1, 0))
-    after = F.pad(x[:, 1:, ..., channels : 2 * channels], (0, 0, 0, 0, 0, 0, 0, 1))
-    return torch.cat([before, after, x[..., 2 * channels :]], -1).flatten(0, 1).permute(0, 3, 1, 2)
 
 
 def _halved(side: int, times: int) -> int:

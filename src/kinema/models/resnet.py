@@ -7,12 +7,16 @@ Recognition? A New Model and the Kinetics Dataset, CVPR 2017.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinema.errors import DataError, RecipeError, unknown
 from kinema.models._image import ImageNetwork, initialise
+from kinema.models._shift import shift_in_time
+
+Norm = Literal["batch", "fixed"]
 
 # Blocks of each stage; the deeper ones' blocks are bottlenecks of three convolutions.
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -32,6 +36,11 @@ class ResNet(ImageNetwork):
         dims: 2 for images, 3 for clips.
         time_kernels: frames that a convolution spans, for the stem and the four stages; odd, 1 leaves a stage to single frames.
         time_strides: frames between one output and the next, for the stem and the first blocks of the four stages.
+        stages: how many of the four there are; the last map is that of the last one.
+        norm: "batch"; "fixed" norms keep their running statistics in training too (see `FixedNorm2d`), as weights need whose norms
+            are folded into the convolutions, and small batches of frames that are alike.
+        shift: share of the channels that each block's first convolution sees of the frame before, and as many of the one after; images
+            are then the frames of clips, one clip after the other, as many as `forward_map` is told. At most .5.
     """
 
     def __init__(
@@ -44,65 +53,94 @@ class ResNet(ImageNetwork):
         dims: int = 2,
         time_kernels: Sequence[int] = (5, 3, 3, 3, 3),
         time_strides: Sequence[int] = (1, 1, 2, 2, 2),
+        stages: int = 4,
+        norm: Norm = "batch",
+        shift: float = 0.0,
     ):
         super().__init__(dropout)
         if depth not in _BLOCKS:
             raise RecipeError(unknown("ResNet depth", str(depth), [str(known) for known in _BLOCKS]))
         if dims not in (2, 3) or len(time_kernels) != 5 or len(time_strides) != 5 or any(kernel % 2 == 0 for kernel in time_kernels):
             raise RecipeError(f"resnet{depth}: dims 2 or 3, and five odd time_kernels and five time_strides are expected")
+        if not 1 <= stages <= 4 or norm not in ("batch", "fixed") or not 0 <= shift <= 0.5 or (shift and dims == 3):
+            raise RecipeError(f"resnet{depth}: 1 to 4 stages, norm batch or fixed, and a shift from 0 to .5, of images alone, are expected")
         block = _Basic if depth < 50 else _Bottleneck
+        self.stages, fixed = stages, norm == "fixed"
         self.conv1 = _convolution(dims, in_channels, 64, 7, 2, time_kernels[0], time_strides[0])
-        self.bn1 = _norm(dims, 64)
+        self.bn1 = _norm(dims, 64, fixed)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1) if dims == 2 else nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
         width = 64
-        for stage, blocks in enumerate(_BLOCKS[depth]):
+        for stage, blocks in enumerate(_BLOCKS[depth][:stages]):
             layers = []
             for i in range(blocks):
                 stride, time_stride = (1 if stage == 0 else 2, time_strides[stage + 1]) if i == 0 else (1, 1)
-                layers.append(block(dims, width, 64 << stage, stride, time_kernels[stage + 1], time_stride))
+                layers.append(block(dims, width, 64 << stage, stride, time_kernels[stage + 1], time_stride, fixed, shift))
                 width = layers[-1].width
             self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
         self.map_channels = self.num_features = width
         initialise(self)
         self.reset_classifier(num_classes)
 
-    def forward_map(self, x: Tensor) -> Tensor:
+    def forward_map(self, x: Tensor, frames: int = 1) -> Tensor:
+        """`frames`: of each clip, where images are the frames of clips and channels are shifted in time."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        for stage in range(self.stages):
+            for block in self.get_submodule(f"layer{stage + 1}"):
+                x = block(x, frames)
+        return x
+
+
+class _KeepsStatistics:
+    """A batch norm that is never in training mode: its running statistics are constants, its scale and shift train."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.training = False
+
+    def train(self, mode: bool = True):
+        return super().train(False)
+
+
+class FixedNorm2d(_KeepsStatistics, nn.BatchNorm2d):
+    """Of images, under the names and shapes of `nn.BatchNorm2d`. Fresh, it changes nothing: mean 0, variance 1."""
+
+
+class FixedNorm3d(_KeepsStatistics, nn.BatchNorm3d):
+    """Of clips."""
 
 
 class _Basic(nn.Module):
-    def __init__(self, dims: int, width: int, inner: int, stride: int, time_kernel: int, time_stride: int):
+    def __init__(self, dims: int, width: int, inner: int, stride: int, time_kernel: int, time_stride: int, fixed: bool, shift: float):
         super().__init__()
-        self.width = inner
+        self.width, self.shifted = inner, int(width * shift)
         self.conv1 = _convolution(dims, width, inner, 3, stride, time_kernel, time_stride)
-        self.bn1 = _norm(dims, inner)
+        self.bn1 = _norm(dims, inner, fixed)
         self.relu = nn.ReLU(inplace=True)
         self.conv2 = _convolution(dims, inner, inner, 3)
-        self.bn2 = _norm(dims, inner)
-        self.downsample = _shortcut(dims, width, inner, stride, time_stride)
+        self.bn2 = _norm(dims, inner, fixed)
+        self.downsample = _shortcut(dims, width, inner, stride, time_stride, fixed)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+    def forward(self, x: Tensor, frames: int = 1) -> Tensor:
+        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(shift_in_time(x, frames, self.shifted))))))
         return self.relu(y.add_(x if self.downsample is None else self.downsample(x)))
 
 
 class _Bottleneck(nn.Module):
-    def __init__(self, dims: int, width: int, inner: int, stride: int, time_kernel: int, time_stride: int):
+    def __init__(self, dims: int, width: int, inner: int, stride: int, time_kernel: int, time_stride: int, fixed: bool, shift: float):
         super().__init__()
-        self.width = inner * _BOTTLENECK
+        self.width, self.shifted = inner * _BOTTLENECK, int(width * shift)
         self.conv1 = _convolution(dims, width, inner, 1, time_kernel=time_kernel)
-        self.bn1 = _norm(dims, inner)
+        self.bn1 = _norm(dims, inner, fixed)
         self.conv2 = _convolution(dims, inner, inner, 3, stride, time_stride=time_stride)
-        self.bn2 = _norm(dims, inner)
+        self.bn2 = _norm(dims, inner, fixed)
         self.conv3 = _convolution(dims, inner, self.width, 1)
-        self.bn3 = _norm(dims, self.width)
+        self.bn3 = _norm(dims, self.width, fixed)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = _shortcut(dims, width, self.width, stride, time_stride)
+        self.downsample = _shortcut(dims, width, self.width, stride, time_stride, fixed)
 
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.relu(self.bn1(self.conv1(x)))
+    def forward(self, x: Tensor, frames: int = 1) -> Tensor:
+        y = self.relu(self.bn1(self.conv1(shift_in_time(x, frames, self.shifted))))
         y = self.bn3(self.conv3(self.relu(self.bn2(self.conv2(y)))))
         return self.relu(y.add_(x if self.downsample is None else self.downsample(x)))
 
@@ -127,14 +165,16 @@ def _convolution(dims: int, width: int, out: int, kernel: int, stride: int = 1, 
     return _TimeConv3d(width, out, kernel, stride, time_kernel, time_stride)
 
 
-def _norm(dims: int, width: int) -> nn.Module:
+def _norm(dims: int, width: int, fixed: bool) -> nn.Module:
+    if fixed:
+        return FixedNorm2d(width) if dims == 2 else FixedNorm3d(width)
     return nn.BatchNorm2d(width) if dims == 2 else nn.BatchNorm3d(width)
 
 
-def _shortcut(dims: int, width: int, out: int, stride: int, time_stride: int) -> nn.Sequential | None:
+def _shortcut(dims: int, width: int, out: int, stride: int, time_stride: int, fixed: bool) -> nn.Sequential | None:
     if (width, stride, time_stride) == (out, 1, 1):
         return None
-    return nn.Sequential(_convolution(dims, width, out, 1, stride, time_stride=time_stride), _norm(dims, out))
+    return nn.Sequential(_convolution(dims, width, out, 1, stride, time_stride=time_stride), _norm(dims, out, fixed))
 
 
 def inflate(state: Mapping[str, Tensor], network: ResNet) -> dict[str, Tensor]:
