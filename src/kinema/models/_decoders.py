@@ -1,0 +1,66 @@
+"""From a sequence of frame features to one vector a clip: (B, T, features) -> (B, `num_features`), for any number of frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from kinema.errors import RecipeError, unknown
+
+
+class LastStep(nn.Module):
+    """A recurrent network over the frames; its output after the last one.
+
+    Hochreiter, Schmidhuber: Long Short-Term Memory, Neural Computation 1997; Cho et al., EMNLP 2014 (GRU).
+    """
+
+    def __init__(self, kind: type[nn.LSTM | nn.GRU], features: int, units: int, layers: int, dropout: float):
+        super().__init__()
+        self.rnn = kind(features, units, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+        self.num_features = units
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rnn(x)[0][:, -1]
+
+
+class AttentionPooling(nn.Module):
+    """A weighted mean over the frames; a small network gives each frame its weight (Bahdanau et al., ICLR 2015)."""
+
+    def __init__(self, features: int, units: int):
+        super().__init__()
+        self.into = nn.Linear(features, units)
+        self.score = nn.Linear(units, 1, bias=False)  # the same to all frames would cancel in the softmax
+        self.num_features = features
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = self.score(torch.tanh(self.into(x))).softmax(1)
+        return (weights * x).sum(1)
+
+
+class MeanPooling(nn.Module):
+    """The mean over the frames: their order does not count."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.num_features = features
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(1)
+
+
+_DECODERS: dict[str, Callable[[int, int, int, float], nn.Module]] = {
+    "lstm": lambda *settings: LastStep(nn.LSTM, *settings),
+    "gru": lambda *settings: LastStep(nn.GRU, *settings),
+    "attention": lambda features, units, layers, dropout: AttentionPooling(features, units),
+    "mean": lambda features, units, layers, dropout: MeanPooling(features),
+}
+
+
+def make_decoder(kind: str, features: int, units: int, layers: int, dropout: float) -> nn.Module:
+    """The decoder "lstm", "gru", "attention" or "mean"; `units`: of the recurrent states or of the attention; `dropout`: between
+    recurrent layers. `RecipeError` for another name."""
+    if kind not in _DECODERS:
+        raise RecipeError(unknown("decoder", kind, _DECODERS))
+    return _DECODERS[kind](features, units, layers, dropout)
