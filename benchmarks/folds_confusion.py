@@ -80,8 +80,9 @@ def main() -> None:
         print(f"every recording is right in at least {options.below:.0%} of its samples")
     if options.pictures:
         folds = found[options.seed]
-        for name, scores in {"pooled": pool(list(folds.values())), **folds}.items():
-            which = "all folds" if name == "pooled" else f"fold {name}"
+        alone = len(folds) < 2
+        for name, scores in {"pooled": pool(list(folds.values())), **({} if alone else folds)}.items():
+            which = result["dataset"] if alone else "all folds" if name == "pooled" else f"fold {name}"
             title = f"{which}: {100 * scores.correct.mean():.1f} % of {len(scores)} {scores.unit}"
             figure = confusion_figure(scores.metrics()["confusion"], scores.classes, title)
             print(save(figure, options.pictures / f"confusion-{name}.svg"))

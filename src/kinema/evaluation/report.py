@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from kinema._write import write_whole
+from kinema.datasets.protocols import leak_note
 from kinema.errors import DataError
 from kinema.evaluation._page import page, table, wide
 from kinema.evaluation.plots import classes_figure, confusion_figure, curves_figure, inline_svg
@@ -43,7 +44,7 @@ def report(run_dir: str | Path, out: str | Path | None = None) -> Path:
     scores = load_scores(run_dir / "scores.npz")
     if (len(scores), int(scores.correct.sum())) != (result["n"], result["correct"]):
         raise DataError(f"result.json tells of {result['correct']} of {result['n']}, scores.npz of another run", run_dir)
-    log = _read_log(run_dir / "log.csv")
+    log = read_log(run_dir / "log.csv")
     body = [
         *_head(result, run_dir),
         *_trust(result),
@@ -65,7 +66,7 @@ def _read_result(path: Path) -> dict[str, Any]:
         raise DataError(f"is no result: {error}", path) from error
 
 
-def _read_log(path: Path) -> list[dict[str, Any]]:
+def read_log(path: Path) -> list[dict[str, Any]]:
     """One mapping an epoch, numbers where they are numbers; a run need not have kept a log."""
     if not path.exists():
         return []
@@ -151,6 +152,8 @@ def _trust(result: Mapping[str, Any]) -> list[str]:
             f"{len(clean['excluded'])} test clips are exact copies of training clips. Without them: {_percent(clean['top1'])} % of "
             f"{clean['n']}, interval {_interval(clean)}."
         )
+    if result.get("leak"):
+        notes.append(escape(leak_note(result["leak"], result["n_test"])))
     if result.get("skipped"):
         notes.append(f"{len(result['skipped'])} clips could not be used and were left out, such as: {escape(result['skipped'][0])}")
     absent = [entry["class"] for entry in result["per_class"] if not entry["n"]]
