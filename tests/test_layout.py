@@ -14,6 +14,7 @@ SIZES = {
     "ntu25": 25,
     "cad60": 15,
     "coco17": 17,
+    "coco15": 15,
     "openpose18": 18,
     "openpose25": 25,
     "jhmdb15": 15,

@@ -180,10 +180,20 @@ def test_swapping_the_sides_of_who_faces_the_camera_is_mirroring():
         pose.swap_sides(x[..., :2], mask, NTU, torch.ones(len(x), dtype=torch.bool))
 
 
-@pytest.mark.parametrize(("dims", "rotate", "tilt"), [(3, 40, 0), (3, 0, 15), (3, 40, 15), (2, 0, 20)])
-def test_rotation_keeps_bone_lengths_and_turns_every_clip_its_own_way(dims, rotate, tilt):
+TURNS = {
+    "rotate": (3, lambda n: pose.random_rotation(n, 3, 40, 0, generator())),
+    "tilt": (3, lambda n: pose.random_rotation(n, 3, 0, 15, generator())),
+    "both": (3, lambda n: pose.random_rotation(n, 3, 40, 15, generator())),
+    "roll": (3, lambda n: pose.random_roll(n, 3, 20, generator())),
+    "roll in the picture": (2, lambda n: pose.random_roll(n, 2, 20, generator())),
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_rotation_keeps_bone_lengths_and_turns_every_clip_its_own_way(turn):
+    dims, make = TURNS[turn]
     x, _ = skeletons(dims=dims)
-    matrix = pose.random_rotation(len(x), dims, rotate, tilt, generator())
+    matrix = make(len(x))
     turned = pose.linear(x, matrix)
     torch.testing.assert_close(bone_lengths(turned), bone_lengths(x))
     torch.testing.assert_close(torch.linalg.det(matrix), torch.ones(len(x), dtype=torch.float64))
@@ -197,9 +207,23 @@ def test_rotation_about_the_vertical_keeps_heights_and_its_limit():
     assert torch.equal(matrix[:, 1], torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64).expand(1000, 3))
 
 
-def test_flat_points_cannot_turn_about_the_vertical():
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_roll_keeps_its_limit_and_whatever_lies_in_depth(dims):
+    matrix = pose.random_roll(1000, dims, 10, generator())
+    angles = torch.rad2deg(torch.atan2(matrix[:, 0, 1], matrix[:, 0, 0]))
+    assert 9.5 < angles.abs().max() <= 10 and abs(angles.mean()) < 1
+    assert dims == 2 or torch.equal(matrix[:, 2], torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64).expand(1000, 3))
+
+
+def test_an_image_shows_the_left_hand_of_who_faces_the_camera_on_its_right():
+    seen = pose.project(torch.tensor([-0.3, 1.0, 2.0]))  # his left hand, 1 m up
+    assert seen.tolist() == pytest.approx([0.3, -1.0])
+
+
+@pytest.mark.parametrize("turn", [{"rotate": 10}, {"tilt": 10}], ids=str)
+def test_flat_points_cannot_turn_about_the_axes_of_space(turn):
     with pytest.raises(RecipeError, match="3-D points"):
-        pose.random_rotation(2, 2, rotate=10)
+        pose.random_rotation(2, 2, **turn)
     with pytest.raises(RecipeError, match="3-D points"):
         pose.view_rotation(torch.zeros(1, 1, 2, 25, 2), None, NTU)
 

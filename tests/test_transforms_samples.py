@@ -140,17 +140,19 @@ def test_the_same_seed_draws_the_same_batch(sampling):
     assert torch.equal(one, two) and not torch.equal(one, other)
 
 
-@pytest.mark.parametrize("field", ["rotate", "tilt", "scale", "shear", "jitter", "warp", "mirror", "drop_joints", "drop_frames", "crop"])
+@pytest.mark.parametrize(
+    "field", ["rotate", "tilt", "roll", "scale", "shear", "jitter", "warp", "mirror", "drop_joints", "drop_frames", "crop"]
+)
 @pytest.mark.parametrize("center", ["none", "first"])
 def test_every_augmentation_changes_the_sample_and_only_its_own_way(field, center):
-    value = {"rotate": 30, "tilt": 30, "mirror": 1.0, "crop": 0.5}.get(field, 0.3)
+    value = {"rotate": 30, "tilt": 30, "roll": 30, "mirror": 1.0, "crop": 0.5}.get(field, 0.3)
     samples = PoseSamples.from_clips([clip()], replace(PLAIN, center=center))
     plain, changed = (
         everything(samples).x,
         everything(samples, augment=PoseAugment(**{field: value}), generator=torch.Generator().manual_seed(0)).x,
     )
     assert not torch.allclose(plain, changed, atol=1e-3)
-    if field in ("rotate", "tilt", "scale", "shear", "mirror"):  # the first frame's root stays where it is
+    if field in ("rotate", "tilt", "roll", "scale", "shear", "mirror"):  # the first frame's root stays where it is
         torch.testing.assert_close(changed[0, 0, 0, LAYOUT.root], plain[0, 0, 0, LAYOUT.root])
 
 

@@ -129,6 +129,13 @@ _ALL = (
         "nose",
     ),
     _layout(
+        "coco15",
+        "COCO without eyes and ears, with the middles of shoulders and hips: what estimators and depth sensors have in common",
+        "nose Lshoulder Rshoulder Lelbow Relbow Lwrist Rwrist Lhip Rhip Lknee Rknee Lankle Rankle mid_shoulder mid_hip",
+        "nose-mid_shoulder mid_shoulder-mid_hip *shoulder-mid_shoulder *elbow-*shoulder *wrist-*elbow *hip-mid_hip *knee-*hip *ankle-*knee",
+        "mid_hip",
+    ),
+    _layout(
         "openpose18",
         "OpenPose, 18 key points (COCO model)",
         f"nose neck {_OPENPOSE_ARMS} {_OPENPOSE_LEGS} Reye Leye Rear Lear",
@@ -173,6 +180,9 @@ _DERIVATIONS: dict[str, tuple[tuple[str, ...], ...]] = {
     "shoulder_center": (("neck",), ("left_shoulder", "right_shoulder")),
     "spine": (("left_shoulder", "right_shoulder", "left_hip", "right_hip"),),
     "hip_center": (("left_hip", "right_hip"),),
+    # Where a sensor puts its own centres differs from one to the next; these are the same of all.
+    "mid_shoulder": (("left_shoulder", "right_shoulder"),),
+    "mid_hip": (("left_hip", "right_hip"),),
     **{
         f"{side}_{joint}": tuple(tuple(f"{side}_{name}" for name in names) for names in options)
         for side in ("left", "right")

@@ -29,7 +29,7 @@ _RANGES: tuple[tuple[str, Any, str], ...] = (
     ("input.window", lambda v: v >= 0, "at least 0"),
     ("input.stride", lambda v: v >= 0, "at least 0"),
     ("input.streams", lambda v: v and len(set(v)) == len(v), "one or more different streams"),
-    *((f"augment.{name}", lambda v: v >= 0, "at least 0") for name in ("rotate", "tilt", "scale", "shear", "jitter", "warp", "mixup")),
+    *((f"augment.{name}", lambda v: v >= 0, "at least 0") for name in ("rotate", "tilt", "roll", "scale", "shear", "jitter", "warp", "mixup")),
     *((f"augment.{name}", lambda v: 0 <= v <= 1, "between 0 and 1") for name in ("mirror", "swap_sides", "drop_joints", "drop_frames")),
     ("augment.crop", lambda v: 0 < v <= 1, "above 0 and at most 1"),
     ("fit.epochs", lambda v: v >= 1, "at least 1"),

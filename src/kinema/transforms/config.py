@@ -21,7 +21,7 @@ def channels_of(streams: Sequence[str], dims: int) -> int:
 
 @dataclass(frozen=True)
 class PoseInput:
-    """Preparation of a pose clip, in this order: layout, unit, windows, align, center, scale, frames, streams.
+    """Preparation of a pose clip, in this order: layout, unit, windows, align, center, scale, frames, project, streams.
 
     Args:
         layout: joint layout that the model works in; clips in another one are converted by joint name.
@@ -37,6 +37,8 @@ class PoseInput:
         center: "root" subtracts the root joint in every frame, "first" that of the first frame (of person 0), "none" nothing.
         scale: divide by the length of the torso, its median over the window, so that tall and short people are alike.
         align: turn the body about the vertical so that the line through the shoulders of the first frame lies along x.
+        project: 3-D skeletons become the 2-D poses that an image of them shows: seen along z, from where they were recorded, without
+            perspective, y down, unit "norm"; 2-D ones stay as they are, so that both kinds go into one model of 2-D poses.
         streams: features of each joint, concatenated along C; "score" is one channel, the last, of how certain a pose estimator was
             of the joint (0..1; 1 for what was observed where nobody says).
         mirror_views: of several looks at a test sample, an even number, the second half are mirror images of the first.
@@ -53,6 +55,7 @@ class PoseInput:
     center: Literal["root", "first", "none"] = "root"
     scale: bool = False
     align: bool = False
+    project: bool = False
     streams: tuple[Stream, ...] = ("joint",)
     mirror_views: bool = False
 
@@ -61,9 +64,13 @@ class PoseInput:
 class PoseAugment:
     """Random changes of training samples; 0 turns each one off. Angles in degrees, lengths in units of the prepared input.
 
+    Where `input.project` makes 2-D poses of skeletons, `rotate` and `tilt` turn those that have three dimensions before: they are seen
+    from another side. The rest happens to 2-D poses, whatever they were.
+
     Args:
-        rotate: largest rotation about the vertical axis.
-        tilt: largest rotation about the two horizontal axes.
+        rotate: largest rotation about the vertical axis; 3-D points only.
+        tilt: largest rotation about the two horizontal axes; 3-D points only.
+        roll: largest rotation about the line of sight: a pose turned within its picture.
         scale: largest relative change of size (0.1: from 0.9 to 1.1 times).
         shear: largest shear factor.
         jitter: standard deviation of noise added to every coordinate.
@@ -82,6 +89,7 @@ class PoseAugment:
 
     rotate: float = 0.0
     tilt: float = 0.0
+    roll: float = 0.0
     scale: float = 0.0
     shear: float = 0.0
     jitter: float = 0.0

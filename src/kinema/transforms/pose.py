@@ -204,17 +204,28 @@ def _turn(angle: Tensor, i: int, j: int, dims: int = 3) -> Tensor:
     return matrix
 
 
-def random_rotation(clips: int, dims: int, rotate: float = 0.0, tilt: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
-    """(clips, dims, dims): turns by up to `rotate` degrees about the vertical, then up to `tilt` degrees about x and z each.
+def project(x: Tensor) -> Tensor:
+    """3-D points, y up, as an image shows them from where z begins: (..., 3) to (..., 2), y down, without perspective.
 
-    For 2-D points `tilt` turns in the image plane, and `rotate` raises `RecipeError`.
+    x of an image grows to the right of who looks, x of right-handed points with y up and z away from him to his left: it is negated too.
+    Somebody who faces the camera then has his left hand on the right of the picture, where an estimator sees it.
     """
-    if dims == 2:
-        if rotate:
-            _want_3d(dims, "rotating about the vertical")
-        return _turn(torch.deg2rad(_around_zero((clips,), tilt, generator)), 0, 1, 2)
+    return -x[..., :2]
+
+
+def random_rotation(clips: int, dims: int, rotate: float = 0.0, tilt: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
+    """(clips, 3, 3): turns by up to `rotate` degrees about the vertical, then up to `tilt` degrees about x and z each.
+
+    3-D points only: `random_roll` turns 2-D ones.
+    """
+    _want_3d(dims, "rotating about the vertical (augment.rotate) or a horizontal axis (augment.tilt)")
     about_y, about_x, about_z = torch.deg2rad(_around_zero((3, clips), 1.0, generator) * torch.tensor([[rotate], [tilt], [tilt]]))
     return _turn(about_z, 0, 1) @ _turn(about_x, 1, 2) @ _turn(about_y, 0, 2)
+
+
+def random_roll(clips: int, dims: int, roll: float, generator: torch.Generator | None = None) -> Tensor:
+    """(clips, dims, dims): turns by up to `roll` degrees about the line of sight z, within the picture of a 2-D pose."""
+    return _turn(torch.deg2rad(_around_zero((clips,), roll, generator)), 0, 1, dims)
 
 
 def random_scaling(clips: int, dims: int, scale: float, generator: torch.Generator | None = None) -> Tensor:

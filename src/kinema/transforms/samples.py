@@ -4,8 +4,8 @@ The order, and why: clip by clip when read: layout, unit, axes, persons, windows
 
 1. time: crop, warp, sampling; so that whatever follows sees the frames that the model sees, as if they were the recording;
 2. align, center, scale: posture free of the place, the direction and the size of the person;
-3. rotate, tilt, scale, shear, jitter, mirror, dropped joints and frames, in units of the prepared input; about the origin that
-   centring made (without centring: these and align about the first frame's root, so that nobody swings around the camera);
+3. rotate, tilt, [project,] roll, scale, shear, jitter, mirror, dropped joints and frames, in units of the prepared input; about the
+   origin that centring made (without centring: these and align about the first frame's root, so that nobody swings around the camera);
 4. streams: last, so that bones and motion agree with the joints that they are made of.
 """
 
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from kinema.clip import Clip, PoseSequence
 from kinema.errors import DataError, LayoutError, RecipeError, unknown
-from kinema.layout import Layout, get_layout
+from kinema.layout import get_layout
 from kinema.shape import PoseShape
 from kinema.transforms import pose, sampling
 from kinema.transforms.batches import Batch, usable
@@ -46,12 +46,13 @@ def window_starts(frames: int, window: int, stride: int) -> list[int]:
 class _Rows:
     """One clip as it is stored: frames of all persons one after the other, and its samples."""
 
-    points: np.ndarray  # (M * T, V, C) float32, the score behind the coordinates where it is asked for
+    points: np.ndarray  # (M * T, V, C) float32, the score behind the coordinates where it is asked for; C is 3 for what is projected
     mask: np.ndarray | None  # (M * T, V) bool
     persons: int
     frames: int
     samples: list[tuple[int, int, int]]  # start, length, phase
     torso: list[float]
+    flat: bool  # 2-D, however many coordinates are stored
 
 
 class PoseSamples:
@@ -66,6 +67,7 @@ class PoseSamples:
 
     def __init__(self, input: PoseInput, clips: Sequence[tuple[Clip, _Rows]], dims: int, skipped: Sequence[DataError] = ()):
         self.input, self.dims, self.skipped = input, dims, tuple(skipped)
+        self._stored = 3 if input.project else dims
         self.layout = get_layout(input.layout)
         self.clip_ids = tuple(clip.id for clip, _ in clips)
         rows = [row for _, row in clips]
@@ -78,6 +80,7 @@ class PoseSamples:
             self._mask = torch.from_numpy(np.concatenate([np.zeros((1, len(self.layout)), bool), *masks]))
         self._persons = torch.tensor([row.persons for row in rows])
         self._frames = torch.tensor([row.frames for row in rows])
+        self._flat = torch.tensor([row.flat for row in rows])
         self._first = 1 + torch.cat([torch.zeros(1, dtype=torch.long), (self._persons * self._frames).cumsum(0)[:-1]])
         self.clip_of = torch.tensor([i for i, row in enumerate(rows) for _ in row.samples])
         self.starts, self.lengths, self.phases = torch.tensor([sample for row in rows for sample in row.samples]).unbind(1)
@@ -117,7 +120,7 @@ class PoseSamples:
             return rows
 
         kept, skipped = usable(clips, cut, on_error)
-        return cls(input, kept, like.dims, skipped)
+        return cls(input, kept, 2 if input.project else like.dims, skipped)
 
     def __len__(self) -> int:
         return len(self.clip_of)
@@ -168,7 +171,7 @@ class PoseSamples:
         if device is not None:
             x, labels = x.to(device, non_blocking=True), labels.to(device, non_blocking=True)
             mask = None if mask is None else mask.to(device, non_blocking=True)
-        x, score = x[..., : self.dims], x[..., self.dims :]
+        x, score = x[..., : self._stored], x[..., self._stored :]
         x, mask, exchanged = self._prepare(x, mask, indices, mirrored, augment, generator)
         x, mask = streams(x, mask, [stream for stream in self.input.streams if stream != SCORE], self.layout.parents)
         if SCORE in self.input.streams:
@@ -241,6 +244,13 @@ class PoseSamples:
             x, pivot = x / size, None if pivot is None else pivot / size
         if copies:
             x, mask = self._mirror(x, mask, mirrored, self._swaps)
+        if augment is not None and (augment.rotate or augment.tilt):
+            turn = pose.random_rotation(len(x), self._stored, augment.rotate, augment.tilt, generator)
+            if self.input.project:
+                turn[self._flat[self.clip_of[indices]]] = torch.eye(3).to(turn)
+            x = pose.linear(x, turn)
+        if self.input.project:
+            x, pivot = pose.project(x), None if pivot is None else pose.project(pivot)
         if augment is not None:
             x, mask, also = self._changed(x, mask, augment, generator)
             exchanged = exchanged ^ also
@@ -253,11 +263,11 @@ class PoseSamples:
         return x, mask, exchanged
 
     def _changed(self, x: Tensor, mask: Tensor | None, augment: PoseAugment, generator) -> tuple[Tensor, Tensor | None, Tensor]:
-        """The random changes of geometry: turned, sized and sheared by one matrix a sample, then jitter and mirror."""
+        """The random changes of what the model sees: turned, sized and sheared by one matrix a sample, then jitter and mirror."""
         batch, drawn = len(x), []
         exchanged = torch.zeros(batch, dtype=torch.bool)
-        if augment.rotate or augment.tilt:
-            drawn.append(pose.random_rotation(batch, self.dims, augment.rotate, augment.tilt, generator))
+        if augment.roll:
+            drawn.append(pose.random_roll(batch, self.dims, augment.roll, generator))
         if augment.scale:
             drawn.append(pose.random_scaling(batch, self.dims, augment.scale, generator))
         if augment.shear:
@@ -296,6 +306,8 @@ def _check(input: PoseInput) -> None:
     for stream in input.streams:
         if stream not in (*STREAMS, SCORE):
             raise RecipeError(unknown("stream", stream, (*STREAMS, SCORE)))
+    if input.project and input.align:
+        raise RecipeError("input.align turns 3-D bodies to the front, which 2-D poses cannot follow; with input.project it is false")
     if input.sampling == "skip" and (not input.phases or min(input.phases) < 0):
         raise RecipeError(f"input.phases is {list(input.phases)}; first frames, 0 or later, are expected")
 
@@ -311,7 +323,9 @@ def _canonical(clip: Clip, input: PoseInput, like: PoseSequence | None) -> PoseS
         raise LayoutError(f"clip {clip.id!r}: {error}") from error
     if sequence.unit == "mm":
         sequence = sequence.to_unit("m")
-    if like is not None and sequence.dims != like.dims:
+    if input.project and sequence.dims == 3:
+        sequence = replace(sequence, unit="norm")
+    elif like is not None and sequence.dims != like.dims and not input.project:
         raise DataError(f"clip {clip.id!r} has {sequence.dims}-D points; the clips before it have {like.dims}-D points", clip.source)
     if like is not None and sequence.unit != like.unit and not input.scale:
         raise DataError(
@@ -354,6 +368,9 @@ def _axes(sequence: PoseSequence) -> np.ndarray:
 
 def _cut(clip: Clip, sequence: PoseSequence, input: PoseInput) -> _Rows:
     points = sequence.points * _axes(sequence)
+    flat = sequence.dims == 2
+    if input.project and flat:  # a body in the plane of its picture
+        points = np.concatenate([-points, np.zeros_like(points[..., :1])], -1)
     if SCORE in input.streams:
         score = sequence.observed if sequence.score is None else sequence.score * sequence.observed
         points = np.concatenate([points, score[..., None].astype(np.float32)], -1)
@@ -375,9 +392,9 @@ def _cut(clip: Clip, sequence: PoseSequence, input: PoseInput) -> _Rows:
             continue
         samples += [(start, window, phase) for phase in phases]
         if input.scale:
-            length = _torso(sequence, part, get_layout(input.layout))
+            length = _torso(sequence, part, input)
             if np.isnan(length):
-                whole = _torso(sequence, slice(None), get_layout(input.layout)) if whole is None else whole
+                whole = _torso(sequence, slice(None), input) if whole is None else whole
                 length = whole
             if np.isnan(length):
                 raise DataError(f"clip {clip.id!r}: shoulders and hips are never observed together; input.scale needs them", clip.source)
@@ -385,9 +402,10 @@ def _cut(clip: Clip, sequence: PoseSequence, input: PoseInput) -> _Rows:
     if not samples:
         raise DataError(f"clip {clip.id!r}: no joint is observed within its windows of {window} frames", clip.source)
     mask = None if sequence.mask is None or sequence.mask.all() else sequence.mask.reshape(persons * frames, -1)
-    return _Rows(points.reshape(persons * frames, *points.shape[2:]), mask, persons, frames, samples, torso)
+    return _Rows(points.reshape(persons * frames, *points.shape[2:]), mask, persons, frames, samples, torso, flat)
 
 
-def _torso(sequence: PoseSequence, part: slice, layout: Layout) -> float:
+def _torso(sequence: PoseSequence, part: slice, input: PoseInput) -> float:
     mask = None if sequence.mask is None else torch.from_numpy(np.array(sequence.mask[None, :, part]))
-    return float(pose.torso_length(torch.from_numpy(np.array(sequence.points[None, :, part])), mask, layout))
+    points = np.array(sequence.points[None, :, part, :, :2] if input.project else sequence.points[None, :, part])
+    return float(pose.torso_length(torch.from_numpy(points), mask, get_layout(input.layout)))
