@@ -7,7 +7,7 @@ import inspect
 import os
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -100,7 +100,10 @@ class Dataset:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What a reader's module says about its data set, as its module-level `INFO`. `generated`: it makes its clips and needs no folder."""
+    """What a reader's module says about its data set, as its module-level `INFO`.
+
+    `generated`: it makes its clips and needs no folder. `folder`: what its folder under $KINEMA_DATA is called, where not by its name.
+    """
 
     name: str
     title: str
@@ -109,6 +112,7 @@ class DatasetInfo:
     url: str = ""
     form: str = ""
     generated: bool = False
+    folder: str = ""
 
 
 @lru_cache(maxsize=1)
@@ -125,11 +129,15 @@ def dataset_infos() -> list[DatasetInfo]:
     return [importlib.import_module(module).INFO for module in dataset_modules().values()]
 
 
-def _module(name: str) -> ModuleType:
+def _module(name: str) -> tuple[ModuleType, bool]:
+    """The reader of a data set, and whether `name` is its own: "ucf101-9" names a part of "ucf101", in a folder of that name."""
     modules = dataset_modules()
-    if name not in modules:
-        raise DataError(unknown("data set", name, modules))
-    return importlib.import_module(modules[name])
+    if name in modules:
+        return importlib.import_module(modules[name]), True
+    whole, _, part = name.rpartition("-")
+    if part and whole in modules:
+        return importlib.import_module(modules[whole]), False
+    raise DataError(unknown("data set", name, modules))
 
 
 def dataset_root(name: str, root: str | Path | None = None) -> Path | None:
@@ -137,24 +145,26 @@ def dataset_root(name: str, root: str | Path | None = None) -> Path | None:
 
     None for a data set that needs no folder.
     """
-    info = _module(name).INFO
+    module, own = _module(name)
+    info = module.INFO
     if root is not None:
         return Path(root).expanduser()
     if info.generated:
         return None
-    base = os.environ.get("KINEMA_DATA")
+    base, folder = os.environ.get("KINEMA_DATA"), info.folder if own and info.folder else name
     if not base:
-        raise DataError(f"where is data set {name!r}? Give --data.root DIR, or set KINEMA_DATA to the folder that holds {name}/")
-    return Path(base).expanduser() / name
+        raise DataError(f"where is data set {name!r}? Give --data.root DIR, or set KINEMA_DATA to the folder that holds {folder}/")
+    return Path(base).expanduser() / folder
 
 
 def read_dataset(name: str, root: str | Path | None, *, on_error: OnError = "raise", cache: bool = True, **options) -> Dataset:
     """Read a data set by name from its folder (or file); `root` is None for one that needs no folder.
 
+    A part of a data set has a folder and a name of its own, which begins with the whole's: "ucf101-9" is read like "ucf101".
     With `on_error="skip"` clips that cannot be read are left out and listed in `skipped`. `cache=False` reads every file anew.
     Further options are the reader's own; `DataError` with the nearest name for one that it does not have.
     """
-    module = _module(name)
+    module, own = _module(name)
     known = inspect.signature(module.read).parameters
     for option in options:
         if option not in known:
@@ -163,4 +173,5 @@ def read_dataset(name: str, root: str | Path | None, *, on_error: OnError = "rai
         root = dataset_root(name, root)
         if not root.exists():
             raise DataError("no such file or folder", root)
-    return module.read(root, on_error=on_error, cache=cache, **options)
+    dataset = module.read(root, on_error=on_error, cache=cache, **options)
+    return dataset if own else replace(dataset, name=name)

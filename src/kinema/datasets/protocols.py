@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -37,6 +37,26 @@ def leave_one_out(
 def listed(name: str, description: str, splits: Mapping[str, tuple[Collection[str], Collection[str]]]) -> Protocol:
     """Official lists: split name -> (ids that train, ids that test). Listed clips that are not at hand are left out."""
     return Protocol(name, description, partial(_listed, name, {split: (tuple(a), tuple(b)) for split, (a, b) in splits.items()}))
+
+
+def regardless(name: str, description: str, of: Protocol) -> Protocol:
+    """The splits of protocol `of` with clips exchanged at random within each class, whatever recording they are cut from.
+
+    As many of each class train and test. It shows what it is worth to have seen the recording (`leaking`).
+    """
+    return Protocol(name, description, partial(_regardless, of))
+
+
+def leaking(split: Split, clips: Sequence[Clip]) -> tuple[str, ...]:
+    """Test clips that are cut from the same recording (`group`) as a training or validation clip, in the split's order."""
+    group = {clip.id: clip.group for clip in clips}
+    seen = {group.get(clip_id) for clip_id in (*split.train, *split.val)} - {None}
+    return tuple(clip_id for clip_id in split.test if group.get(clip_id) in seen)
+
+
+def leak_note(test: int, of: int) -> str:
+    """The words that a result on such a split carries; `test`: clips of `leaking`, `of`: all test clips."""
+    return f"leak: {test} of {of} test clips are cut from recordings that train"
 
 
 def cut_validation(
@@ -74,7 +94,9 @@ def values_of(clips: Sequence[Clip], attribute: Attribute) -> list[str]:
     """The values that the clips have for an attribute, in natural order; `ProtocolError` where a clip has none."""
     silent = [clip.id for clip in clips if getattr(clip, attribute) is None]
     if silent:
-        raise ProtocolError(f"{len(silent)} of {len(clips)} clips do not say their {attribute}, such as {silent[0]!r}")
+        told = [name for name in get_args(Attribute) if all(getattr(clip, name) is not None for clip in clips)]
+        hint = f"; all say their {' and '.join(told)}" if told else ""
+        raise ProtocolError(f"{len(silent)} of {len(clips)} clips do not say their {attribute}, such as {silent[0]!r}{hint}")
     return sorted({getattr(clip, attribute) for clip in clips}, key=natural)
 
 
@@ -105,6 +127,20 @@ def _listed(name: str, lists: Mapping[str, tuple[tuple[str, ...], tuple[str, ...
         if both:
             raise ProtocolError(f"protocol {name!r}, split {split!r}: {len(both)} clips train and test, such as {both[0]!r}")
         splits.append(Split(split, tuple(i for i in train if i in here), tuple(i for i in test if i in here)))
+    return splits
+
+
+def _regardless(of: Protocol, clips: Sequence[Clip]) -> list[Split]:
+    label, splits = {clip.id: clip.label for clip in clips}, []
+    for number, split in enumerate(of.make(clips)):
+        rng, test, every = np.random.default_rng(number), set(), (*split.train, *split.test)
+        count = Counter(label[clip_id] for clip_id in split.test)
+        members: dict[int | None, list[str]] = defaultdict(list)
+        for clip_id in sorted(every, key=natural):
+            members[label[clip_id]].append(clip_id)
+        for of_class, ids in sorted(members.items()):
+            test.update(ids[i] for i in rng.permutation(len(ids))[: count[of_class]])
+        splits.append(replace(split, train=tuple(i for i in every if i not in test), test=tuple(i for i in every if i in test)))
     return splits
 
 

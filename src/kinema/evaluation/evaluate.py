@@ -11,7 +11,7 @@ from kinema.bundle import Bundle
 from kinema.clip import Clip
 from kinema.datasets.audit import clean_test_ids
 from kinema.datasets.base import Dataset, OnError, Split
-from kinema.datasets.protocols import cut_validation
+from kinema.datasets.protocols import cut_validation, leak_note, leaking
 from kinema.errors import DataError, ProtocolError, unknown
 from kinema.evaluation.metrics import evaluate_scores
 from kinema.evaluation.scores import Scores
@@ -44,8 +44,8 @@ def evaluate(
     `evaluate_scores` in that unit, and `bundle` {name, hash}. Besides, `clips`: the same by clip, where the unit is windows;
     `samples`: the same by sample, where a window has several phases;
     `clean`, for the test part: the same without the clips that are exact copies of training clips, which it lists as
-    `excluded`; `seen`: how many of the clips trained the bundle or chose its weights, None where its recipe tells of
-    other data.
+    `excluded`; `leak`, only where there are any: how many test clips are cut from recordings that train; `seen`: how many of the
+    clips trained the bundle or chose its weights, None where its recipe tells of other data.
 
     Raises `ProtocolError` for an unknown protocol or fold, `DataError` for clips that cannot be used or whose class the
     bundle does not know, `BundleError` where the bundle cannot take such skeletons.
@@ -74,6 +74,7 @@ def evaluate(
         "n_train": len(split.train),
         "n_val": len(split.val),
         "n_test": len(split.test),
+        **({"leak": len(leak)} if (leak := leaking(split, dataset.clips)) else {}),
         "bundle": {"name": bundle.name, "hash": bundle.hash},
         "unit": scores.unit,
         **scores.metrics(),
@@ -160,6 +161,8 @@ def evaluation_text(result: dict[str, Any]) -> str:
     clean = result.get("clean")
     if clean and clean["excluded"]:
         lines.append(headline(f"without the {len(clean['excluded'])} clips that are copies of training clips", clean))
+    if "leak" in result:
+        lines.append(leak_note(result["leak"], result["n_test"]))
     if result["seen"] and result["part"] == "test":
         lines.append(f"not a test: {result['seen']} of these clips trained the bundle or chose its weights")
     if result.get("saturated"):

@@ -11,6 +11,7 @@ from typing import Any
 from kinema.bundle import Bundle
 from kinema.bundle import load as load_bundle
 from kinema.datasets.base import Dataset, OnError, read_dataset
+from kinema.datasets.protocols import leak_note
 from kinema.errors import BundleError, DataError, KinemaError
 from kinema.evaluation.evaluate import Part, clean_metrics, evaluate, headline
 from kinema.evaluation.fusion import Aligned, align, learn, validated
@@ -19,7 +20,7 @@ from kinema.fused import LEARNED, FusedBundle, Rule
 
 # What must agree for scores to be of the same test part, and what a fused bundle keeps of its result.
 _SAME = ("dataset", "protocol", "fold")
-_KEPT = (*_SAME, "unit", "n", "top1", "top5", "mean_class", "f1", "loss", "interval", "rule")
+_KEPT = (*_SAME, "leak", "unit", "n", "top1", "top5", "mean_class", "f1", "loss", "interval", "rule")
 _HOW = "train it with fit.selection: validation or refit, and give its run's folder"
 
 
@@ -75,7 +76,8 @@ def read_member(
 def _of_run(folder: Path) -> Member:
     try:
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        about = {key: result[key] for key in (*_SAME, "n_train", "n_val", "n_test", "selection")} | {"clean": result.get("clean")}
+        about = {key: result[key] for key in (*_SAME, "n_train", "n_val", "n_test", "selection")}
+        about |= {key: result.get(key) for key in ("clean", "leak")}
     except OSError as error:
         raise KinemaError(f"{folder}: no finished run: {error.strerror or error}") from error
     except (ValueError, LookupError, TypeError) as error:
@@ -124,6 +126,7 @@ def fuse(members: Sequence[Member], rule: Rule, by_clip: bool = False, name: str
     result = {
         **{key: first.about[key] for key in _SAME},
         "part": "test",
+        **({"leak": first.about["leak"]} if first.about.get("leak") else {}),
         "n_train": max(member.about["n_train"] for member in members),
         "n_test": len(test.clip_ids),
         "rule": rule,
@@ -137,7 +140,7 @@ def fuse(members: Sequence[Member], rule: Rule, by_clip: bool = False, name: str
     copies = (first.about.get("clean") or {}).get("excluded")
     if copies is not None:
         result["clean"] = clean_metrics(scores, set(copies))
-    kept = {key: result[key] for key in _KEPT}
+    kept = {key: result[key] for key in _KEPT if key in result}
     notes = "Fused: " + ", ".join(f"{member.bundle.name} ({' and '.join(member.bundle.modalities)})" for member in members)
     bundle = FusedBundle(name, tuple(member.bundle for member in members), fusion, kept, notes)
     return result, scores, bundle
@@ -203,7 +206,7 @@ def evaluate_fused(
     fused, first = test.fused(bundle.fusion), each[0][0]
     seen = [result["seen"] for result, _ in each if result["seen"] is not None]
     result = {
-        **{key: first[key] for key in ("dataset", "protocol", "fold", "part", "n_train", "n_val", "n_test")},
+        **{key: first[key] for key in ("dataset", "protocol", "fold", "part", "n_train", "n_val", "n_test", "leak") if key in first},
         "bundle": {"name": bundle.name, "hash": bundle.hash},
         "unit": fused.unit,
         **fused.metrics(),
@@ -234,6 +237,8 @@ def fusion_text(result: Mapping[str, Any]) -> str:
         lines.append(f"{row['name']:<{width}}  {headline('top-1', row)}  loss {row['loss']:.3f}{weight}{missing}")
     if "clips" in result:
         lines.append(headline("by clip", result["clips"]))
+    if "leak" in result:
+        lines.append(leak_note(result["leak"], result["n_test"]))
     clean = result.get("clean")
     if clean and clean["excluded"]:
         lines.append(headline(f"without the {len(clean['excluded'])} clips that are copies of training clips", clean))

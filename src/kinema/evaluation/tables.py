@@ -79,6 +79,7 @@ _ACCURACY_COLUMNS: dict[str, Column] = {
     "n_train": ("Train / test", _sizes),
     "top1": ("Top-1 %", lambda row: _mean_std(row["top1"])),
     "interval": ("95 % interval", _interval),
+    "leak": ("Leak", lambda row: row["leak"]),
     "clean": ("Without copies %", _clean),
     "top1_by_fold": ("Mean of folds %", lambda row: _mean_std(row["top1_by_fold"])),
     "seeds": ("Seeds", lambda row: str(len(row["seeds"]))),

@@ -11,7 +11,7 @@ import numpy as np
 
 from kinema.clip import Clip, Unit
 from kinema.datasets.base import Dataset, Split, read_dataset
-from kinema.datasets.protocols import cut_validation
+from kinema.datasets.protocols import cut_validation, leak_note, leaking
 from kinema.errors import DataError, ProtocolError, RecipeError
 from kinema.models.registry import model_info
 from kinema.training.recipe import DataConfig, Recipe
@@ -25,6 +25,7 @@ class Parts:
     """Clips of each part of one split, their labels renumbered to the classes that take part. `val` is empty where nothing validates.
 
     `source` and `split`: where they come from, before the renumbering; `skipped`: one line for each clip that could not be read.
+    `leak`: ids of test clips that are cut from the same recording as a clip that trains; none unless the recipe allows it.
     """
 
     source: Dataset
@@ -35,6 +36,7 @@ class Parts:
     val: tuple[Clip, ...]
     test: tuple[Clip, ...]
     skipped: tuple[str, ...] = ()
+    leak: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,13 +143,18 @@ def recording(parts: Parts, samples: Samples, of: Sequence[str] = ("pose",)) -> 
 
 
 def read_parts(data: DataConfig, *, seed: int = 0, validate: bool = True) -> Parts:
-    """The clips of one split; `validate` cuts a validation part from the training part (drawn with `seed`) unless the split has one."""
+    """The clips of one split; `validate` cuts a validation part from the training part (drawn with `seed`) unless the split has one.
+
+    Raises `ProtocolError` where clips cut from one recording both train and test, unless `data.allow_leak`.
+    """
     names = data.name.split("+")
 
     def divided(dataset: Dataset, protocol: str | None = None, fold: str | None = None) -> Split:
         if data.use == "all":
             return Split("all", tuple(clip.id for clip in dataset.clips if clip.label is not None), ())
         split = dataset.split(protocol, fold)
+        if not data.allow_leak:
+            _check_leak(dataset, split)
         if validate:
             return cut_validation(split, dataset.clips, by=data.val_by, share=data.val_share, seed=seed)
         return replace(split, train=split.train + split.val, val=())
@@ -167,7 +174,23 @@ def read_parts(data: DataConfig, *, seed: int = 0, validate: bool = True) -> Par
         for ids in (split.train, split.val, split.test)
     ]
     classes = tuple(dataset.classes[label] for label in labels)
-    return Parts(dataset, split, protocol, classes, *parts, skipped=tuple(str(error) for error in dataset.skipped))
+    return Parts(
+        dataset,
+        split,
+        protocol,
+        classes,
+        *parts,
+        skipped=tuple(str(error) for error in dataset.skipped),
+        leak=leaking(split, dataset.clips),
+    )
+
+
+def _check_leak(dataset: Dataset, split: Split) -> None:
+    leak = leaking(split, dataset.clips)
+    if leak:
+        other = "choose a protocol that keeps groups together, or set data.allow_leak: true, and the result will say so"
+        note = leak_note(len(leak), len(split.test))
+        raise ProtocolError(f"data set {dataset.name!r}, split {split.name!r}: {note}, such as {leak[0]!r}; {other}")
 
 
 def fold_names(data: DataConfig) -> tuple[str, ...]:

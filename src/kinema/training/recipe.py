@@ -25,6 +25,7 @@ class DataConfig:
         on_error: "raise" stops at a clip that cannot be read, "skip" leaves it out and counts it.
         val_by: what validation is cut by, so that no one stands on both sides: subject, group, view, or clip.
         val_share: share of the training part that validates, at least one subject (or group ...).
+        allow_leak: train although clips cut from one recording both train and test; the result then carries the word "leak".
     """
 
     name: str = ""
@@ -35,6 +36,7 @@ class DataConfig:
     on_error: Literal["raise", "skip"] = "raise"
     val_by: Literal["subject", "group", "view", "clip"] = "subject"
     val_share: float = 0.25
+    allow_leak: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from kinema import bundle as bundles
 from kinema._write import write_whole
 from kinema.datasets.audit import clean_test_ids
+from kinema.datasets.protocols import leak_note
 from kinema.errors import KinemaError, RecipeError, unknown
 from kinema.evaluation.evaluate import clean_metrics
 from kinema.evaluation.results import environment, read_results
@@ -68,6 +69,8 @@ class RunResult:
         if result["unit"] != "clips":
             clips = result["clips"]
             lines.append(f"  by clip   {100 * clips['top1']:.2f} % of {clips['n']} clips")
+        if "leak" in result:
+            lines.append(f"  {leak_note(result['leak'], result['n_test'])}")
         if result["skipped"]:
             lines.append(f"  skipped   {len(result['skipped'])} clips:")
             lines += [f"    {line}" for line in result["skipped"]]
@@ -109,6 +112,7 @@ def result_of(
         **{f"n_{name}": len(value) for name, value in ids.items()},
         # In the unit that is scored, where n_train and so on are clips.
         "units": {name: window_count(samples) if samples else 0 for name, samples in each.items()},
+        **({"leak": len(parts.leak)} if parts.leak else {}),
         "seed": recipe.seed,
         "selection": recipe.fit.selection,
         "epoch": best["epoch"],
@@ -168,7 +172,9 @@ def write_run(
         state=model.state_dict(),
         recipe=typed.plain(replace(recipe, data=replace(recipe.data, root=None))),
         result={key: value for key, value in result.items() if key not in long},
-        notes=recipe.title + (f". Trained on all clips; the figure is that of folds: {_figure(of_folds)}" if of_folds else ""),
+        notes=recipe.title
+        + (f". Trained on all clips; the figure is that of folds: {_figure(of_folds)}" if of_folds else "")
+        + (f"; {leak_note(result['leak'], result['n_test'])}" if "leak" in result else ""),
         views=recipe.fit.views,
         fps=about.fps,
         seconds=about.seconds,

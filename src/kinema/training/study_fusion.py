@@ -19,7 +19,7 @@ from kinema.fused import LEARNED, Fusion
 from kinema.models._count import count
 from kinema.training.run_folder import BUNDLE, SCORES, VALIDATION, RunResult
 from kinema.training.study_plan import Row
-from kinema.training.study_rows import CHOSEN_BY, Runs, by_unit, scores_in, trained_on
+from kinema.training.study_rows import CHOSEN_BY, Runs, by_unit, leak_of, scores_in, trained_on
 
 
 def fused_rows(row: Row, members: Mapping[str, Runs], out: Path) -> list[dict[str, Any]]:
@@ -93,6 +93,7 @@ def _row_of_unit(
         # By this a rule may be chosen without a look at the test part.
         "validation_top1": None if None in figures else fmean(figures),
         "missing": missing or None,
+        "leak": leak_of({key: next(iter(members.values())) for key, members in sets.items()}),
         "note": row.note,
     }
     result = next(iter(some.values())).result

@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from kinema import bundle
+from kinema.datasets.protocols import leak_note
 from kinema.errors import RecipeError
 from kinema.evaluation.cornell import cornell_rows, told
 from kinema.evaluation.scores import Scores, load_scores
@@ -55,6 +56,7 @@ def _rows_of_unit(row: Row, name: str, unit: str, runs: Runs, data: DataConfig, 
         "macs": macs if parameters else None,
         "note": row.note,
         "skipped": len(first.result["skipped"]) or None,
+        "leak": leak_of(runs),
     }
     dataset, protocol = first.result["dataset"], first.result["protocol"] + (f", {unit}" if unit else "")
     if row.told:
@@ -66,6 +68,13 @@ def _rows_of_unit(row: Row, name: str, unit: str, runs: Runs, data: DataConfig, 
     if row.folds is None:
         return [scores_row(name, dataset, protocol, {seed: by_fold[""] for seed, by_fold in of_seed.items()}, trained[""], **about)]
     return [scores_row(name, dataset, protocol, of_seed, trained, **about)]
+
+
+def leak_of(runs: Runs) -> str | None:
+    """What a table says where recordings both train and test, over the folds; None where none do."""
+    of_fold = {fold: run.result for (_, fold), run in runs.items()}
+    leak = sum(result.get("leak", 0) for result in of_fold.values())
+    return leak_note(leak, sum(result["n_test"] for result in of_fold.values())) if leak else None
 
 
 def scores_in(unit: str, run: RunResult, name: str) -> Scores:
