@@ -87,14 +87,20 @@ def curves_figure(
     figure, left = _figure((8.0, 3.2 if title else 2.9), colours, columns=2)
     axes = [left, *figure.axes[1:]]
     for ax, key, name, scale in zip(axes, ("loss", "top1"), ("loss (nats)", "top-1 (%)"), (1, 100), strict=True):
-        ends = []
+        ends, values = [], [0.0]
         for part, colour in (("train", colours.first), ("val", colours.second)):
             points = [(row["epoch"], row[f"{part}_{key}"] * scale) for row in log if math.isfinite(row.get(f"{part}_{key}", math.nan))]
             if points:
                 x, y = zip(*points, strict=True)
+                values += y
                 ax.plot(x, y, color=colour, linewidth=1.8, marker="o" if len(points) == 1 else None)
                 ends.append((y[-1], "training" if part == "train" else val_name, colour))
-        ax.set_ylim(*((0, 102) if key == "top1" else (0, None)))
+        if key == "top1":
+            ax.set_ylim(0, 102)
+        else:  # a few wild epochs at the start would press all others flat
+            usual, most = 1.5 * float(np.quantile(values, 0.95)), max(values)
+            ax.set_ylim(0, usual if most > 2 * usual else None)
+            name += f", at most {most:.3g}" if most > 2 * usual else ""
         if best is not None and log:
             ax.axvline(best, color=colours.faint, linewidth=0.9, linestyle=(0, (4, 3)))
         _line_names(ax, ends)
