@@ -39,7 +39,7 @@ class CrnnConfig:
         norm: of a ResNet: "batch", or "fixed" at the statistics that were loaded, in training too.
         shift: of a ResNet: share of the channels that each block takes of the frame before, and as many of the one after (TSM).
         grid: rows and columns into which the encoder's last map is averaged; (0, 0) takes all places of it, at one size of picture.
-        embed: units of the fully connected layers between encoder and decoder; the last one gives the frame's vector z(t). With none, z(t) is
+        embed: units of the fully connected layers between encoder and decoder; the last gives the frame's vector z(t). With none z(t) is
             what the encoder gives.
         embed_norm: batch norm in all of them but the last.
         embed_dropout: probability before the last one.

@@ -185,14 +185,18 @@ def inflate(state: Mapping[str, Tensor], network: ResNet) -> dict[str, Tensor]:
 
     Raises `DataError` for a tensor whose shape is not that of the network's, time apart.
     """
-    inflated = {}
+    weights = {}
     for name, ours in network.state_dict().items():
         if name not in state:
             continue
-        tensor = state[name]
-        if ours.ndim == 5 and tensor.ndim == 4:
-            tensor = tensor.unsqueeze(2).repeat(1, 1, ours.shape[2], 1, 1) / ours.shape[2]
-        if tensor.shape != ours.shape:
+        weights[name] = inflated(state[name], ours)
+        if weights[name].shape != ours.shape:
             raise DataError(f"weight {name!r} has shape {tuple(state[name].shape)}, the inflated network's is {tuple(ours.shape)}")
-        inflated[name] = tensor
-    return inflated
+    return weights
+
+
+def inflated(tensor: Tensor, like: Tensor) -> Tensor:
+    """A kernel over pictures as one over clips, where `like` is one, and every other tensor as it is."""
+    if like.ndim == 5 and tensor.ndim == 4:
+        return tensor.unsqueeze(2).repeat(1, 1, like.shape[2], 1, 1) / like.shape[2]
+    return tensor

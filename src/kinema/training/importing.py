@@ -13,6 +13,7 @@ from kinema import bundle as bundles
 from kinema.bundle import Bundle
 from kinema.errors import DataError, RecipeError, unknown
 from kinema.layout import get_layout
+from kinema.training.imagenet import ARCHITECTURES, ImageNetWeights, read_imagenet
 from kinema.training.recipe import InitConfig
 from kinema.transforms.config import PoseInput, channels_of
 
@@ -129,8 +130,10 @@ def published(
     checkpoint: str | Path, name: str, *, arch: str = "efficientgcn-b0", labels: str | Path | None = None, layout: str | None = None
 ) -> Bundle:
     """The bundle of that name, not written; arguments and errors as for `import_checkpoint`."""
+    if arch in ARCHITECTURES:
+        raise RecipeError(f"arch: weights of {arch} are a part of models here; start from them with init: {{bundle: FILE, arch: {arch}}}")
     if arch not in FORMS:
-        raise RecipeError(unknown("architecture", arch, FORMS))
+        raise RecipeError(unknown("architecture", arch, (*FORMS, *ARCHITECTURES)))
     form = FORMS[arch]
     input = form.input if layout is None else replace(form.input, layout=get_layout(layout).name)
     state = form.read(checkpoint, input.layout)
@@ -150,16 +153,18 @@ def published(
     return bundle
 
 
-def start_bundle(init: InitConfig, layout: str | None = None) -> Bundle:
+def start_bundle(init: InitConfig, layout: str | None = None) -> Bundle | ImageNetWeights:
     """The bundle that training starts from, `init.bundle`; published weights are made one in the recipe's joint layout.
 
-    Raises `BundleError`, and for published weights the errors of `import_checkpoint`.
+    Raises `BundleError`, and for published weights the errors of `import_checkpoint` and `read_imagenet`.
     """
     source = os.path.expandvars(init.bundle or "")
     if unset := re.search(r"\$\{?(\w+)", source):
         raise RecipeError(f"init.bundle: {init.bundle} needs the environment variable {unset[1]}, which is not set")
     if init.arch is None:
         return bundles.load(source)
+    if init.arch in ARCHITECTURES:
+        return read_imagenet(source, init.arch)
     return published(source, Path(source).stem, arch=init.arch, layout=layout)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
-from torch import nn
+from torch import Tensor, nn
 
 from kinema.errors import RecipeError, unknown
+from kinema.models.resnet import FixedNorm2d, FixedNorm3d
+from kinema.training.imagenet import ImageNetWeights
 from kinema.training.importing import start_bundle
 from kinema.training.recipe import InitConfig
 
@@ -84,9 +86,14 @@ def _load(model: nn.Module, init: InitConfig, layout: str | None, account: Accou
     bundle = start_bundle(init, layout)
     account.source = f"{bundle.name} ({bundle.hash[:16]})"
     own = model.state_dict()
+    state = bundle.state
+    if isinstance(bundle, ImageNetWeights):
+        state = bundle.placed(own)
+        if bundle.folded:
+            account.notes.append(_keep_folded(model, init, bundle, state))
     head = tuple(model.head_prefixes()) if init.layers == "backbone" else ()
     for name, value in own.items():
-        theirs = bundle.state.get(name)
+        theirs = state.get(name)
         if theirs is None:
             account.remade[name] = "not in the bundle"
         elif head and name.startswith(head):
@@ -97,10 +104,22 @@ def _load(model: nn.Module, init: InitConfig, layout: str | None, account: Accou
             account.remade[name] = f"{_form(theirs.shape)} in the bundle, {_form(value.shape)} here"
         else:
             account.loaded[name] = tuple(value.shape)
-    account.unused = {name: tuple(value.shape) for name, value in bundle.state.items() if name not in own}
+    account.unused = {name: tuple(value.shape) for name, value in state.items() if name not in own}
     if not any(name in account.loaded for name, _ in model.named_parameters()):
         raise RecipeError(f"init.bundle: no parameter of {account.source}, a {bundle.model!r}, fits this model by name and shape")
-    model.load_state_dict({name: bundle.state[name] for name in account.loaded}, strict=False)
+    model.load_state_dict({name: state[name] for name in account.loaded}, strict=False)
+
+
+def _keep_folded(model: nn.Module, init: InitConfig, weights: ImageNetWeights, state: Mapping[str, Tensor]) -> str:
+    """What becomes of norms that are folded into the convolutions; `RecipeError` where training would estimate statistics anew."""
+    for name, module in model.named_modules():
+        free = isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(module, FixedNorm2d | FixedNorm3d)
+        if free and f"{name}.running_mean" in state and not (init.freeze and f"{name}.".startswith(init.freeze)):
+            raise RecipeError(
+                f"init.bundle: the norms of {weights.name} are folded into its convolutions, and {name!r} would estimate statistics anew, "
+                "so that nothing fits any more; set norm: fixed in model.config, or freeze it"
+            )
+    return "its norms are folded into the convolutions: they stay as they are, their scales and shifts train where they are not frozen"
 
 
 def training_mode(model: nn.Module, frozen: Sequence[str]) -> None:

@@ -1,0 +1,157 @@
+"""ImageNet weights for the ResNet in a model, `init: {bundle: FILE, arch: resnet18}`: torchvision's files, whole or in part.
+
+`bundle: imagenet` is the publisher's file itself, fetched once into the cache folder and checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kinema._cache_folder import cache_folder
+from kinema._write import write_whole
+from kinema.errors import DataError, KinemaError, RecipeError
+from kinema.models.resnet import ResNet, inflated
+
+PUBLISHED = "imagenet"
+_URL = "https://download.pytorch.org/models/"
+# The eight characters in a name are the first ones of the file's SHA-256. First version of the weights, as in the publications.
+_FILES = {
+    "resnet18": "resnet18-f37072fd.pth",
+    "resnet34": "resnet34-b627a593.pth",
+    "resnet50": "resnet50-0676ba61.pth",
+    "resnet101": "resnet101-63fe2227.pth",
+    "resnet152": "resnet152-394f9c45.pth",
+}
+ARCHITECTURES = tuple(_FILES)
+_LARGEST = 400 << 20  # bytes; the largest of the files has 241 million
+_ANCHOR = "layer1.0.conv1.weight"
+
+
+@dataclass(frozen=True, eq=False)
+class ImageNetWeights:
+    """A ResNet's weights from a file, by torchvision's names.
+
+    Args:
+        name: of the file, without its ending.
+        model: resnet18, resnet34, resnet50, resnet101 or resnet152.
+        state: what the file holds, perhaps only a part of the network.
+    """
+
+    name: str
+    model: str
+    state: Mapping[str, Tensor]
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over names and values, in hexadecimal."""
+        digest = hashlib.sha256()
+        for name in sorted(self.state):
+            digest.update(name.encode())
+            digest.update(self.state[name].contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    @property
+    def folded(self) -> bool:
+        """Whether the norms are folded into the convolutions: all of them have mean 0 and variance 1."""
+        wanted = {"running_mean": 0.0, "running_var": 1.0}
+        values = [(tensor, value) for name, tensor in self.state.items() if (value := wanted.get(name.rpartition(".")[2])) is not None]
+        return bool(values) and all(bool((tensor == value).all()) for tensor, value in values)
+
+    def placed(self, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors under the names that they have in a model with the state dict `own`, repeated over time where its kernels span it.
+
+        Raises `RecipeError` for a model without a ResNet, or with one of another depth.
+        """
+        prefixes = [name.removesuffix(_ANCHOR) for name in own if name.endswith(_ANCHOR)]
+        if not prefixes:
+            raise RecipeError(f"init.arch: the model has no ResNet that {self.model}'s weights could go to")
+        found = {}
+        for prefix in prefixes:
+            ours = {name.removeprefix(prefix): tensor for name, tensor in own.items() if name.startswith(prefix)}
+            stages = {_stage(name) for name in ours} & {f"layer{i}" for i in range(1, 5)}
+            if any((name in ours) != (name in _names(self.model)) for name in {*ours, *_names(self.model)} if _stage(name) in stages):
+                raise RecipeError(f"init.arch: the model's ResNet {prefix.rstrip('.')!r} is no {self.model}, whose weights are given")
+            found |= {prefix + name: inflated(tensor, ours[name]) if name in ours else tensor for name, tensor in self.state.items()}
+        return found
+
+
+def _stage(name: str) -> str:
+    return name.partition(".")[0]
+
+
+@lru_cache
+def _names(arch: str) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in ResNet(int(arch.removeprefix("resnet"))).state_dict().items()}
+
+
+def read_imagenet(path: str | Path, arch: str) -> ImageNetWeights:
+    """The weights in a file, or with path "imagenet" in the publisher's.
+
+    Raises `DataError` for a file that cannot be read, or holds a tensor that the network lacks or has in another shape, or none of it.
+    """
+    path = fetch(arch) if str(path) == PUBLISHED else Path(path).expanduser()
+    try:
+        about = path.stat()
+    except OSError:
+        raise DataError("there is no such file", path) from None
+    return _read(path, arch, about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=1)  # a training asks several times; `modified` and `size` notice a file that has changed
+def _read(path: Path, arch: str, modified: int, size: int) -> ImageNetWeights:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise DataError(f"not a readable file of PyTorch weights ({type(error).__name__})", path) from error
+    wanted = _names(arch)
+    if not isinstance(state, dict) or not any(isinstance(value, Tensor) and name in wanted for name, value in state.items()):
+        raise DataError(f"no weights of {arch}: a state dict with torchvision's names is expected", path)
+    for name, value in state.items():
+        shape = tuple(value.shape) if isinstance(value, Tensor) else None
+        if name not in wanted or shape != wanted[name]:
+            given, right = ("x".join(map(str, s)) if s else "nothing" for s in (shape, wanted.get(name)))
+            raise DataError(f"{name} is {given}; {arch} has {right} there", path)
+    return ImageNetWeights(path.stem, arch, state)
+
+
+def fetch(arch: str) -> Path:
+    """The publisher's file of a ResNet's weights: from the cache folder, else downloaded into it and checked by its checksum.
+
+    Raises `KinemaError` naming the file where it can neither be found nor downloaded.
+    """
+    name = _FILES[arch]
+    folder = cache_folder()
+    places = [Path(torch.hub.get_dir()) / "checkpoints" / name]  # where torchvision keeps it
+    places += [folder / "imagenet" / name] if folder is not None else []
+    for place in places:
+        if place.is_file():
+            _check(place.read_bytes(), name, place)
+            return place
+    try:
+        with urllib.request.urlopen(_URL + name, timeout=30) as answer:
+            data = answer.read(_LARGEST + 1)
+    except (urllib.error.URLError, OSError) as error:
+        reason = getattr(error, "reason", error)
+        raise KinemaError(
+            f"init.bundle: {PUBLISHED}: {_URL}{name} cannot be fetched ({reason}); put the file at {places[-1]}, or name it as init.bundle"
+        ) from error
+    _check(data, name, _URL + name)
+    if folder is None:
+        raise KinemaError(f"init.bundle: {PUBLISHED}: there is no cache folder to keep {name} in; set KINEMA_CACHE to one")
+    return write_whole(places[-1], data)
+
+
+def _check(data: bytes, name: str, where: str | Path) -> None:
+    wanted = name.rpartition("-")[2].partition(".")[0]
+    if not hashlib.sha256(data).hexdigest().startswith(wanted):
+        raise KinemaError(f"{where}: is damaged, or not the published {name}: its SHA-256 does not begin with {wanted}")
