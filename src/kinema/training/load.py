@@ -46,6 +46,8 @@ _RANGES: tuple[tuple[str, Any, str], ...] = (
     ("engine.devices", lambda v: v >= 1, "at least 1"),
     ("engine.nodes", lambda v: v >= 1, "at least 1"),
     ("engine.threads", lambda v: v >= 0, "at least 0"),
+    ("fit.encode", lambda v: v >= 0, "at least 0"),
+    ("init.slow_factor", lambda v: v > 0, "above 0"),
     ("seed", lambda v: 0 <= v < 2**31, "at least 0 and below 2^31"),
 )
 
@@ -121,5 +123,13 @@ def check_recipe(recipe: Recipe, source: str | Path = "recipe") -> Recipe:
     if recipe.fit.selection == "last":
         for key, used in (("schedule: plateau", recipe.fit.schedule == "plateau"), ("early_stop", recipe.fit.early_stop > 0)):
             if used:
+    if recipe.init.freeze and not recipe.init.bundle:
+        raise RecipeError(f"{source}: init.freeze would freeze random values; init.bundle names the weights that are frozen")
+    if recipe.fit.encode and not recipe.init.freeze:
+        raise RecipeError(f"{source}: fit.encode is for an encoder that is frozen; init.freeze names its parameters")
+    if recipe.fit.encode and recipe.video_augment.cutmix:
+        raise RecipeError(
+            f"{source}: video_augment.cutmix mixes pictures, of which fit.encode leaves none to mix; one of the two is expected"
+        )
                 raise RecipeError(f"{source}: fit.{key} needs a validation part, which selection: last does without")
     return recipe

@@ -94,7 +94,8 @@ class Stage:
         self.schedule = Schedule(recipe.fit, replay)
         self.loss = Loss(recipe.fit, torch.bincount(train.labels, minlength=classes)).to(fabric.device)
         # A fused step and the unscaling of 16-bit gradients exclude each other.
-        optimizer = make_optimizer(model, recipe.fit, fused=recipe.engine.precision != "16-mixed")
+        fused, init = recipe.engine.precision != "16-mixed", recipe.init
+        optimizer = make_optimizer(model, recipe.fit, fused, init.slow, init.slow_factor)
         self.model, self.optimizer = fabric.setup(model, optimizer)
         self.average = MovingAverage(self.model.module, recipe.fit.ema) if recipe.fit.ema else None
         self.history = History()
@@ -133,7 +134,7 @@ class Stage:
         for step, part in enumerate(parts):
             share = 1 / len(parts)
             for group in self.optimizer.param_groups:
-                group["lr"] = self._lr(epoch + step * share, share)
+                group["lr"] = self._lr(epoch + step * share, share) * group.get("scale", 1.0)
             # Each device's part counts by its size, so that the devices' mean gradient is that of the whole batch.
             sums += self._step(part[rank::ranks], ranks / len(part), generator)
             after_step((step + 1) * share)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,18 +15,21 @@ from kinema.errors import RecipeError
 from kinema.training.recipe import FitConfig
 
 
-def make_optimizer(model: nn.Module, fit: FitConfig, fused: bool = True) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, fit: FitConfig, fused: bool = True, slow: Sequence[str] = (), slow_factor: float = 1.0) -> Optimizer:
     """The optimiser over the parameters that train. Matrices and kernels decay; biases, norms and other vectors do not.
 
     Make it after layers were re-made or frozen: a parameter that comes later would never move.
+    Its groups carry a `scale`, the factor of the learning rate: `slow_factor` for parameters whose names begin with one of `slow`.
     """
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     if not trained:
         raise RecipeError("init.freeze freezes every parameter; nothing is left to train")
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": fit.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    groups = []
+    for slowly in (False, True):
+        of = [parameter for name, parameter in trained if name.startswith(tuple(slow)) == slowly]
+        scale = slow_factor if slowly else 1.0
+        groups.append({"params": [p for p in of if p.ndim > 1], "weight_decay": fit.weight_decay, "scale": scale})
+        groups.append({"params": [p for p in of if p.ndim <= 1], "weight_decay": 0.0, "scale": scale})
     groups = [group for group in groups if group["params"]]
     if fit.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=fit.lr, momentum=0.9, nesterov=True, fused=fused)

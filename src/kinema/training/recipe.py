@@ -61,7 +61,10 @@ class InitConfig:
         layers: "all" loads every parameter whose name and shape agree, "backbone" all but the classification head.
         remake: parameter-name prefixes that are made anew although they would fit.
         freeze: parameter-name prefixes that do not train; their batch norms keep their running statistics.
-        arch: `bundle` is a file of published weights of this architecture, as `kinema import` takes them.
+        slow: parameter-name prefixes that train with `slow_factor` times the learning rate, as an encoder that is fine-tuned.
+        slow_factor: see `slow`.
+        arch: `bundle` is a file of published weights of this architecture, as `kinema import` takes them; for resnet18 to resnet152 one of
+            torchvision's ImageNet weights for the ResNet in a model, whole or in part, or "imagenet", which fetches it.
     """
 
     bundle: str | None = None
@@ -72,6 +75,8 @@ class InitConfig:
 
 
 @dataclass(frozen=True)
+    slow: tuple[str, ...] = ()
+    slow_factor: float = 0.1
 class FitConfig:
     """How it is fitted.
 
@@ -107,6 +112,8 @@ class FitConfig:
 
     epochs: int = 100
     batch_size: int = 64
+        encode: how many looks at each training sample, drawn as `augment` says, a frozen encoder answers once and for all, so that what
+            follows it trains in seconds an epoch; each epoch draws one of them for each sample. 0 runs the encoder in every step.
     lr: float = 1e-3
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     weight_decay: float = 1e-4
@@ -130,6 +137,7 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class EngineConfig:
+    encode: int = 0
     """What it runs on (Lightning Fabric's own options).
 
     Args:

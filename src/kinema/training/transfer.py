@@ -63,7 +63,7 @@ def initialise(model: nn.Module, init: InitConfig, layout: str | None = None) ->
     """
     account = Account(init.bundle)
     own = model.state_dict()
-    for key, prefixes in (("remake", init.remake), ("freeze", init.freeze)):
+    for key, prefixes in (("remake", init.remake), ("freeze", init.freeze), ("slow", init.slow)):
         for prefix in prefixes:
             if not any(name.startswith(prefix) for name in own):
                 raise RecipeError(f"init.{key}: {unknown('parameter prefix', prefix, {part for name in own for part in _prefixes(name)})}")
