@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from kinema._video_images import SUFFIXES as IMAGES
 from kinema.datasets._io import Skipped, names_in, read_text
 from kinema.errors import DataError
 
@@ -13,7 +15,6 @@ SUFFIXES = (
     *(".avi", ".mp4", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ogv", ".mts", ".m2ts", ".ts", ".vob"),
     ".gif",
 )
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
 _FEW = 20  # absent clips that are named one by one
 
 Place = tuple[Path, int]  # a file and the number of a line in it
@@ -25,7 +26,7 @@ def is_video(name: str) -> bool:
 
 def holds_images(names: Iterable[str]) -> bool:
     """Whether a folder of these files is a video: numbered images."""
-    return any(name.lower().endswith(IMAGES) and any(c.isdigit() for c in name) and not name.startswith(".") for name in names)
+    return any(name.lower().endswith(tuple(IMAGES)) and re.search(r"\d", name) and not name.startswith(".") for name in names)
 
 
 def find_videos(root: Path, skipped: Skipped, named: Callable[[str], str | None] = lambda stem: stem) -> dict[str, Path]:

@@ -14,7 +14,8 @@ of it, unless all joints are tracked.
   frames that are no noise), the one that moves more first.
 - All points are moved by the same vector, so that the first person's spine-mid is at the origin where that person first appears.
 
-Where masked depth maps lie below the same folder (a folder SsssCcccPpppRrrrAaaa of MDepth-*.png for each clip), clips have depth too.
+Where masked depth maps lie below the same folder (a folder SsssCcccPpppRrrrAaaa of MDepth-*.png for each clip), clips have depth too;
+where videos do (SsssCcccPpppRrrrAaaa_rgb.avi, any container), clips have video. The colour camera runs with the skeleton.
 
 Frames that show none of the persons kept are left out, with or without cleaning; `times` then tells when the others were.
 `clean=False` gives every body of a file where it was, in the order in which they came.
@@ -30,11 +31,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kinema.clip import Clip, PoseSequence
+from kinema.clip import Clip, PoseSequence, VideoSource
 from kinema.datasets._cache import read_poses
 from kinema.datasets._depth import lazy_depths
 from kinema.datasets._io import numbers, parser, read_text
 from kinema.datasets._ntu_depth import holds_depth, read_depth, read_depth_crop
+from kinema.datasets._videos import is_video
 from kinema.datasets.base import Dataset, DatasetInfo, OnError, Protocol
 from kinema.datasets.protocols import by_values
 from kinema.errors import DataError
@@ -67,10 +69,10 @@ CLASSES_60 = CLASSES_120[:60]
 INFO = DatasetInfo(
     "ntu",
     "NTU RGB+D: 60 or 120 actions, 40 or 106 subjects, up to 2 persons, Kinect v2",
-    ("pose", "depth"),
+    ("pose", "depth", "video"),
     120,
     "https://rose1.ntu.edu.sg/dataset/actionRecognition/",
-    "folder of .skeleton files, and folders of masked depth images where wanted",
+    "folder of .skeleton files, and folders of masked depth images and _rgb videos where wanted",
 )
 
 NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
@@ -223,8 +225,12 @@ def read(
         raise DataError(f"version {version!r} is none; 60 and 120 are")
     found: list[tuple[str, str]] = []
     depths: dict[str, str] = {}
+    videos: dict[str, VideoSource] = {}
     for folder, _, names in os.walk(root):  # once: a clip's depth images are a hundred files
         found += [(name, folder) for name in names if name.endswith(".skeleton")]
+        videos |= {
+            stem[:-4]: VideoSource(Path(folder, name)) for name in names if is_video(name) and (stem := _stem(name)).endswith("_rgb")
+        }
         if NAME.fullmatch(os.path.basename(folder)) and holds_depth(names):
             depths[os.path.basename(folder)] = folder
     found.sort()
@@ -251,7 +257,7 @@ def read(
     clips = tuple(
         Clip(
             path.stem,
-            {"pose": pose, **({"depth": depth_of[path.stem]} if path.stem in depth_of else {})},
+            {"pose": pose, **{name: of[path.stem] for name, of in (("depth", depth_of), ("video", videos)) if path.stem in of}},
             who["action"] - 1,
             who["subject"],
             who["view"],
@@ -263,6 +269,10 @@ def read(
     )
     classes = CLASSES_60 if version == 60 else CLASSES_120
     return Dataset(INFO.name, clips, classes, protocols(version), tuple(skipped), root)
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0]
 
 
 def _missing(root: Path, named: str | Path | None) -> set[str]:

@@ -1,6 +1,7 @@
 """Northwestern-UCLA Multiview 3D Event: 10 actions by 10 subjects seen by 3 Kinects (Wang et al., CVPR 2014), in the usual JSON form.
 
-    all_sqe/aAA_sSS_eEE_vVV.json    {"file_name", "skeletons": T x 20 x 3, "label": 1-10}
+    all_sqe/aAA_sSS_eEE_vVV.json               {"file_name", "skeletons": T x 20 x 3, "label": 1-10}
+    multiview_action/view_V/aAA_sSS_eEE/       numbered images, where wanted: colour, and whatever lies beside them
 
 Metres, y up, joints in the order of the Kinect SDK. Action numbers run over 1-6, 8, 9, 11, 12; labels are their places in that
 list. A joint that lies exactly at the origin, inside the camera, was not tracked (one frame each of two clips): it is masked.
@@ -14,7 +15,7 @@ import os
 import re
 from pathlib import Path
 
-from kinema.clip import Clip, PoseSequence
+from kinema.clip import Clip, PoseSequence, VideoSource
 from kinema.datasets._cache import read_poses
 from kinema.datasets._io import names_in, parser, read_json
 from kinema.datasets._skeletons import nested_points
@@ -38,10 +39,10 @@ ACTIONS = (1, 2, 3, 4, 5, 6, 8, 9, 11, 12)
 INFO = DatasetInfo(
     "nw-ucla",
     "Northwestern-UCLA: 10 actions, 10 subjects, 3 views, Kinect v1",
-    ("pose",),
+    ("pose", "video"),
     len(CLASSES),
     "https://wangjiangb.github.io/my_data.html",
-    "folder with all_sqe/ of .json files",
+    "folder with all_sqe/ of .json files, and multiview_action/ of image folders where wanted",
 )
 
 NAME = re.compile(r"a(\d\d)_s(\d\d)_e(\d\d)_v(\d\d)\.json")
@@ -72,6 +73,7 @@ def read(root: str | Path, *, on_error: OnError = "raise", cache: bool = True) -
         raise DataError("no clips: all_sqe/a01_s01_e00_v01.json and its like are expected here", root)
     files = [f"{folder}{os.sep}{name}" for name, _ in found]
     poses, skipped = read_poses(INFO.name, root, files, read_skeleton, on_error=on_error, cache=cache)
+    videos = _videos(folder.parent / "multiview_action")
     clips = []
     for (name, match), pose in zip(found, poses, strict=True):
         if pose is None:
@@ -80,7 +82,8 @@ def read(root: str | Path, *, on_error: OnError = "raise", cache: bool = True) -
         if action not in ACTIONS:
             skipped.add(DataError(f"action {action} is none of the classes; {', '.join(map(str, ACTIONS))} are", folder / name))
             continue
-        clips.append(Clip(name[:-5], {"pose": pose}, ACTIONS.index(action), str(subject), str(view), source=folder / name))
+        modalities = {"pose": pose, **({"video": videos[name[:-5]]} if name[:-5] in videos else {})}
+        clips.append(Clip(name[:-5], modalities, ACTIONS.index(action), str(subject), str(view), source=folder / name))
     protocols = (
         by_values("cross-view", "views 1 and 2 train, view 3 tests (the usual one)", "view", ("1", "2")),
         by_values("cross-view-2", "views 1 and 3 train, view 2 tests", "view", ("1", "3")),
@@ -88,3 +91,10 @@ def read(root: str | Path, *, on_error: OnError = "raise", cache: bool = True) -
         leave_one_out("cross-subject", "each of the 10 subjects tests once, the other nine train"),
     )
     return Dataset(INFO.name, tuple(clips), CLASSES, {protocol.name: protocol for protocol in protocols}, tuple(skipped), root)
+
+
+def _videos(folder: Path) -> dict[str, VideoSource]:
+    """The image folders view_V/aAA_sSS_eEE by the names of the clips. They are not looked into."""
+    views = ((view, match[1]) for view in names_in(folder) if (match := re.fullmatch(r"view_([1-9])", view)))
+    clips = ((view, number, name) for view, number in views for name in names_in(folder / view))
+    return {f"{name}_v0{number}": VideoSource(folder / view / name) for view, number, name in clips if NAME.fullmatch(f"{name}_v01.json")}

@@ -34,9 +34,18 @@ def leave_one_out(
     return Protocol(name, description, partial(_leave_one_out, attribute, dict(classes or {})))
 
 
-def listed(name: str, description: str, splits: Mapping[str, tuple[Collection[str], Collection[str]]]) -> Protocol:
-    """Official lists: split name -> (ids that train, ids that test). Listed clips that are not at hand are left out."""
-    return Protocol(name, description, partial(_listed, name, {split: (tuple(a), tuple(b)) for split, (a, b) in splits.items()}))
+def listed(
+    name: str,
+    description: str,
+    splits: Mapping[str, tuple[Collection[str], Collection[str]]],
+    val: Mapping[str, Collection[str]] | None = None,
+) -> Protocol:
+    """Official lists: split name -> (ids that train, ids that test); `val`: split name -> ids that validate, where there are any.
+
+    Listed clips that are not at hand are left out.
+    """
+    lists = {split: (tuple(a), tuple(b), tuple((val or {}).get(split, ()))) for split, (a, b) in splits.items()}
+    return Protocol(name, description, partial(_listed, name, lists))
 
 
 def regardless(name: str, description: str, of: Protocol) -> Protocol:
@@ -119,14 +128,14 @@ def _leave_one_out(attribute: Attribute, classes: Mapping[str, tuple[int, ...]],
     return splits
 
 
-def _listed(name: str, lists: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]], clips: Sequence[Clip]) -> list[Split]:
+def _listed(name: str, lists: Mapping[str, tuple[tuple[str, ...], ...]], clips: Sequence[Clip]) -> list[Split]:
     here = {clip.id for clip in clips}
     splits = []
-    for split, (train, test) in lists.items():
-        both = sorted(set(train) & set(test))
+    for split, (train, test, val) in lists.items():
+        both = sorted({*train, *val} & set(test))
         if both:
             raise ProtocolError(f"protocol {name!r}, split {split!r}: {len(both)} clips train and test, such as {both[0]!r}")
-        splits.append(Split(split, tuple(i for i in train if i in here), tuple(i for i in test if i in here)))
+        splits.append(Split(split, *(tuple(i for i in part if i in here) for part in (train, test, val))))
     return splits
 
 

@@ -3,6 +3,7 @@
     Skeleton/aA_sS_tT_skeleton.mat   `d_skel` 20 x 3 x T, metres
     Depth/aA_sS_tT_depth.mat         `d_depth` 240 x 320 x T, millimetres, background removed (0)
     Inertial/aA_sS_tT_inertial.mat   `d_iner` T' x 6: acceleration (g) and turning rate (degrees/s)
+    RGB/aA_sS_tT_color.avi           colour video, 640 x 480, any container
 
 Camera coordinates, y up. Skeleton and depth have the same frames. The rates are nominal: if the sensor ran at its 50 Hz the
 camera ran at about 20, which is what the clips say; align the two by relative time, never by rate. Depth and inertial signals
@@ -17,10 +18,11 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from kinema.clip import Clip, DepthSequence, InertialSequence, Lazy, PoseSequence
+from kinema.clip import Clip, DepthSequence, InertialSequence, Lazy, PoseSequence, VideoSource
 from kinema.datasets._cache import read_poses
 from kinema.datasets._depth import lazy_depths
 from kinema.datasets._io import names_in, parser, read_mat
+from kinema.datasets._videos import videos_in
 from kinema.datasets.base import Dataset, DatasetInfo, OnError
 from kinema.datasets.protocols import by_values, leave_one_out
 from kinema.depth_crop import DepthCrop, crop_depth
@@ -59,10 +61,10 @@ CHANNELS = ("acc_x", "acc_y", "acc_z", "gyro_x", "gyro_y", "gyro_z")
 INFO = DatasetInfo(
     "utd-mhad",
     "UTD-MHAD: 27 actions, 8 subjects, Kinect v1 and a worn sensor",
-    ("pose", "depth", "inertial"),
+    ("pose", "depth", "inertial", "video"),
     len(CLASSES),
     "https://personal.utdallas.edu/~kehtar/UTD-MHAD.html",
-    "folder with Skeleton/, Depth/ and Inertial/ of .mat files",
+    "folder with Skeleton/, Depth/ and Inertial/ of .mat files, and RGB/ of videos where wanted",
 )
 
 _NAME = re.compile(r"^a([1-9]\d*)_s([1-9]\d*)_t([1-9]\d*)_skeleton\.mat$", re.MULTILINE)
@@ -106,7 +108,7 @@ def read_depth_crop(path: str | Path) -> DepthCrop:
 
 
 def read(root: str | Path, *, on_error: OnError = "raise", cache: bool = True) -> Dataset:
-    """861 clips: odd subjects 431, even subjects 430. `root` holds `Skeleton/` and, where wanted, `Depth/` and `Inertial/`."""
+    """861 clips: odd subjects 431, even subjects 430. `root` holds `Skeleton/` and, where wanted, `Depth/`, `Inertial/` and `RGB/`."""
     root = Path(root)
     folder = root / "Skeleton"
     found = sorted(tuple(map(int, match)) for match in _NAME.findall("\n".join(names_in(folder))))
@@ -120,6 +122,7 @@ def read(root: str | Path, *, on_error: OnError = "raise", cache: bool = True) -
     depths = _present(root / "Depth", ids, "depth")
     depths = lazy_depths(INFO.name, root, depths, read_depth, read_depth_crop, cache)
     inertials = {clip_id: Lazy(partial(read_inertial, file)) for clip_id, file in _present(root / "Inertial", ids, "inertial").items()}
+    videos = {clip_id: VideoSource(file) for clip_id, file in videos_in(root / "RGB", "_color").items()}
     clips = []
     for clip_id, (action, subject, _), pose in zip(ids, found, poses, strict=True):
         if pose is None:
@@ -129,9 +132,9 @@ def read(root: str | Path, *, on_error: OnError = "raise", cache: bool = True) -
             skipped.add(DataError(f"action {action} is outside the {len(CLASSES)} classes", source))
             continue
         modalities = {"pose": pose}
-        for name, found in (("depth", depths), ("inertial", inertials)):
-            if clip_id in found:
-                modalities[name] = found[clip_id]
+        for name, of in (("depth", depths), ("inertial", inertials), ("video", videos)):
+            if clip_id in of:
+                modalities[name] = of[clip_id]
         clips.append(Clip(clip_id, modalities, action - 1, str(subject), source=source))
     protocols = (
         by_values("cross-subject", "subjects 1, 3, 5, 7 train, 2, 4, 6, 8 test (the data set's authors)", "subject", ("1", "3", "5", "7")),
