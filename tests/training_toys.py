@@ -14,7 +14,7 @@ from kinema.datasets.protocols import by_values, leave_one_out
 from kinema.layout import get_layout
 from kinema.models import registry
 from kinema.models.registry import ModelInfo, PoseShape
-from kinema.training.recipe import DataConfig, EngineConfig, FitConfig, InitConfig, ModelConfig, Recipe
+from kinema.training.recipe import DataConfig, EngineConfig, FitConfig, ModelConfig, Recipe
 from kinema.transforms.config import PoseAugment, PoseInput
 
 CLASSES = ("raise left", "raise right", "bow")

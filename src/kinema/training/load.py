@@ -29,7 +29,10 @@ _RANGES: tuple[tuple[str, Any, str], ...] = (
     ("input.window", lambda v: v >= 0, "at least 0"),
     ("input.stride", lambda v: v >= 0, "at least 0"),
     ("input.streams", lambda v: v and len(set(v)) == len(v), "one or more different streams"),
-    *((f"augment.{name}", lambda v: v >= 0, "at least 0") for name in ("rotate", "tilt", "roll", "scale", "shear", "jitter", "warp", "mixup")),
+    *(
+        (f"augment.{name}", lambda v: v >= 0, "at least 0")
+        for name in ("rotate", "tilt", "roll", "scale", "shear", "jitter", "warp", "mixup")
+    ),
     *((f"augment.{name}", lambda v: 0 <= v <= 1, "between 0 and 1") for name in ("mirror", "swap_sides", "drop_joints", "drop_frames")),
     ("augment.crop", lambda v: 0 < v <= 1, "above 0 and at most 1"),
     ("fit.epochs", lambda v: v >= 1, "at least 1"),
@@ -43,11 +46,11 @@ _RANGES: tuple[tuple[str, Any, str], ...] = (
     ("fit.ema", lambda v: 0 <= v < 1, "at least 0 and below 1"),
     ("fit.repeats", lambda v: v >= 1, "at least 1"),
     ("fit.views", lambda v: v >= 1, "at least 1"),
+    ("fit.encode", lambda v: v >= 0, "at least 0"),
+    ("init.slow_factor", lambda v: v > 0, "above 0"),
     ("engine.devices", lambda v: v >= 1, "at least 1"),
     ("engine.nodes", lambda v: v >= 1, "at least 1"),
     ("engine.threads", lambda v: v >= 0, "at least 0"),
-    ("fit.encode", lambda v: v >= 0, "at least 0"),
-    ("init.slow_factor", lambda v: v > 0, "above 0"),
     ("seed", lambda v: 0 <= v < 2**31, "at least 0 and below 2^31"),
 )
 
@@ -118,11 +121,6 @@ def check_recipe(recipe: Recipe, source: str | Path = "recipe") -> Recipe:
         raise RecipeError(f'{source}: quotes is {recipe.quotes!r}; "FILE: ROW" is expected, and only with data.use: all')
     if recipe.init.arch and not recipe.init.bundle:
         raise RecipeError(f"{source}: init.arch is {recipe.init.arch!r}, of weights in no file; init.bundle names it")
-    if recipe.fit.warmup >= recipe.fit.epochs:
-        raise RecipeError(f"{source}: fit.warmup is {recipe.fit.warmup}; it must be less than fit.epochs, {recipe.fit.epochs}")
-    if recipe.fit.selection == "last":
-        for key, used in (("schedule: plateau", recipe.fit.schedule == "plateau"), ("early_stop", recipe.fit.early_stop > 0)):
-            if used:
     if recipe.init.freeze and not recipe.init.bundle:
         raise RecipeError(f"{source}: init.freeze would freeze random values; init.bundle names the weights that are frozen")
     if recipe.fit.encode and not recipe.init.freeze:
@@ -131,5 +129,10 @@ def check_recipe(recipe: Recipe, source: str | Path = "recipe") -> Recipe:
         raise RecipeError(
             f"{source}: video_augment.cutmix mixes pictures, of which fit.encode leaves none to mix; one of the two is expected"
         )
+    if recipe.fit.warmup >= recipe.fit.epochs:
+        raise RecipeError(f"{source}: fit.warmup is {recipe.fit.warmup}; it must be less than fit.epochs, {recipe.fit.epochs}")
+    if recipe.fit.selection == "last":
+        for key, used in (("schedule: plateau", recipe.fit.schedule == "plateau"), ("early_stop", recipe.fit.early_stop > 0)):
+            if used:
                 raise RecipeError(f"{source}: fit.{key} needs a validation part, which selection: last does without")
     return recipe

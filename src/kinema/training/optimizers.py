@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from kinema.errors import RecipeError
 from kinema.training.recipe import FitConfig
@@ -18,8 +19,8 @@ from kinema.training.recipe import FitConfig
 def make_optimizer(model: nn.Module, fit: FitConfig, fused: bool = True, slow: Sequence[str] = (), slow_factor: float = 1.0) -> Optimizer:
     """The optimiser over the parameters that train. Matrices and kernels decay; biases, norms and other vectors do not.
 
-    Make it after layers were re-made or frozen: a parameter that comes later would never move.
     Its groups carry a `scale`, the factor of the learning rate: `slow_factor` for parameters whose names begin with one of `slow`.
+    Make it after layers were re-made or frozen: a parameter that comes later would never move.
     """
     trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     if not trained:

@@ -16,7 +16,7 @@ class DataConfig:
     """What is trained and tested on.
 
     Args:
-        name: data set, see `kinema data list`; several, joined by "+", are trained on together (pre-training).
+        name: data set, see `kinema data list`; several, joined by "+", are trained on together.
         root: its folder; default: the folder of that name under $KINEMA_DATA.
         protocol: how it is divided; default: the data set's first protocol.
         fold: name of one split of the protocol; default: the only split there is.
@@ -71,12 +71,12 @@ class InitConfig:
     layers: Literal["all", "backbone"] = "all"
     remake: tuple[str, ...] = ()
     freeze: tuple[str, ...] = ()
+    slow: tuple[str, ...] = ()
+    slow_factor: float = 0.1
     arch: str | None = None
 
 
 @dataclass(frozen=True)
-    slow: tuple[str, ...] = ()
-    slow_factor: float = 0.1
 class FitConfig:
     """How it is fitted.
 
@@ -108,12 +108,12 @@ class FitConfig:
             training on the whole training part without validation; "paper" the best epoch on the test part, as the
             publication did, and the result says so.
         views: test-time views whose probabilities are averaged.
+        encode: how many looks at each training sample, drawn as `augment` says, a frozen encoder answers once and for all, so that what
+            follows it trains in seconds an epoch; each epoch draws one of them for each sample. 0 runs the encoder in every step.
     """
 
     epochs: int = 100
     batch_size: int = 64
-        encode: how many looks at each training sample, drawn as `augment` says, a frozen encoder answers once and for all, so that what
-            follows it trains in seconds an epoch; each epoch draws one of them for each sample. 0 runs the encoder in every step.
     lr: float = 1e-3
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     weight_decay: float = 1e-4
@@ -133,11 +133,11 @@ class FitConfig:
     repeats: int = 1
     selection: Literal["validation", "refit", "last", "paper"] = "validation"
     views: int = 1
+    encode: int = 0
 
 
 @dataclass(frozen=True)
 class EngineConfig:
-    encode: int = 0
     """What it runs on (Lightning Fabric's own options).
 
     Args:
