@@ -228,7 +228,8 @@ def read(
     videos: dict[str, VideoSource] = {}
     for folder, _, names in os.walk(root):  # once: a clip's depth images are a hundred files
         found += [(name, folder) for name in names if name.endswith(".skeleton")]
-        videos |= {
+        rgb = (name for name in names if "_rgb." in name and is_video(name))
+        videos |= {name.partition("_rgb.")[0]: VideoSource(Path(folder, name)) for name in rgb}
             stem[:-4]: VideoSource(Path(folder, name)) for name in names if is_video(name) and (stem := _stem(name)).endswith("_rgb")
         }
         if NAME.fullmatch(os.path.basename(folder)) and holds_depth(names):
@@ -269,10 +270,6 @@ def read(
     )
     classes = CLASSES_60 if version == 60 else CLASSES_120
     return Dataset(INFO.name, clips, classes, protocols(version), tuple(skipped), root)
-
-
-def _stem(name: str) -> str:
-    return os.path.splitext(name)[0]
 
 
 def _missing(root: Path, named: str | Path | None) -> set[str]:
