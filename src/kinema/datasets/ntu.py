@@ -230,8 +230,6 @@ def read(
         found += [(name, folder) for name in names if name.endswith(".skeleton")]
         rgb = (name for name in names if "_rgb." in name and is_video(name))
         videos |= {name.partition("_rgb.")[0]: VideoSource(Path(folder, name)) for name in rgb}
-            stem[:-4]: VideoSource(Path(folder, name)) for name in names if is_video(name) and (stem := _stem(name)).endswith("_rgb")
-        }
         if NAME.fullmatch(os.path.basename(folder)) and holds_depth(names):
             depths[os.path.basename(folder)] = folder
     found.sort()
