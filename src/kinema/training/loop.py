@@ -21,7 +21,7 @@ from kinema.training.data import augmentation
 from kinema.training.optimizers import Loss, MovingAverage, Schedule, make_optimizer
 from kinema.training.recipe import Recipe
 from kinema.training.transfer import training_mode
-from kinema.transforms.batches import Samples, mixup
+from kinema.transforms.batches import Samples, cutmix, mixup
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -149,6 +149,8 @@ class Stage:
         targets = self.loss.targets(batch.labels)
         if self.recipe.augment.mixup:
             batch, targets = mixup(batch, targets, self.recipe.augment.mixup, generator)
+        if "video" in batch.inputs and self.recipe.video_augment.cutmix:
+            batch, targets = cutmix(batch, targets, self.recipe.video_augment.cutmix, generator)
         logits = self.model(**batch.inputs)
         losses = self.loss(logits, targets)
         self.fabric.backward(losses.sum() * scale)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from kinema.clip import Clip
-from kinema.errors import DataError
+from kinema.errors import DataError, RecipeError
 from kinema.shape import Shape
 from kinema.transforms.pose import draw_mix, mix_points
+from kinema.transforms.sampling import uniform
 
 Read = TypeVar("Read")
 
@@ -112,3 +113,30 @@ def mixup(batch: Batch, targets: Tensor, alpha: float, generator: torch.Generato
             inputs[name] = own * value + (1 - own) * value[other.to(value.device)]
     own, other = share.to(targets)[:, None], other.to(targets.device)
     return replace(batch, inputs=inputs), own * targets + (1 - own) * targets[other]
+
+
+def cutmix(batch: Batch, targets: Tensor, alpha: float, generator: torch.Generator | None = None) -> tuple[Batch, Tensor]:
+    """A rectangle of each video, the same in all its frames, shows another one of the batch (Yun et al., ICCV 2019).
+
+    `targets`: (B, K). The rectangle has the picture's proportions and its centre anywhere; its size is drawn as for `mixup`, so that
+    the sample itself prevails, and what reaches beyond the edges is cut off. The share of the picture that is left is that of the targets.
+    Raises `RecipeError` where a model takes more than videos: a skeleton cannot be cut along with them.
+    """
+    if batch.inputs.keys() != {"video"}:
+        raise RecipeError(f"video_augment.cutmix is for models of videos alone; this one is given {' and '.join(batch.inputs)}")
+    video = batch.inputs["video"]
+    share, other = draw_mix(len(targets), alpha, generator)
+    rows, columns = (
+        _span(size, (1 - share).sqrt(), at) for size, at in zip(video.shape[-2:], uniform((2, len(targets)), generator), strict=True)
+    )
+    inside = rows[:, :, None] & columns[:, None]
+    own = (1 - inside.double().mean((1, 2))).to(targets)[:, None]
+    mixed = torch.where(inside[:, None, None].to(video.device), video[other.to(video.device)], video)
+    return replace(batch, inputs={"video": mixed}), own * targets + (1 - own) * targets[other.to(targets.device)]
+
+
+def _span(pixels: int, share: Tensor, centre: Tensor) -> Tensor:
+    """(B, pixels) bool: those within `share` (B,) of a side about `centre` (B,), both in 0..1."""
+    begin, end = (((centre + side * share) * pixels).round()[:, None] for side in (-0.5, 0.5))
+    pixel = torch.arange(pixels)
+    return (pixel >= begin) & (pixel < end)

@@ -56,10 +56,12 @@ def segment_frames(
     generator=None,
     training: bool = False,
     offset: float = 0.5,
+    shared: bool = False,
 ) -> Tensor:
-    """One frame from each of `frames` equal segments of the window: a random one in training, else the one at `offset`
-    (0..1) of the segment, its centre by default. Windows of fewer frames repeat theirs (TSN, Wang et al., ECCV 2016)."""
-    shape = (len(starts), frames)
+    """One frame from each of `frames` equal segments of the window: a random one in training (`shared`: at the same place in all
+    segments), else the one at `offset` (0..1) of the segment, its centre by default. Windows of fewer frames repeat theirs (TSN,
+    Wang et al., ECCV 2016)."""
+    shape = (len(starts), 1 if shared else frames)
     within = uniform(shape, generator) if training else torch.full(shape, offset, dtype=torch.float64)
     u = (torch.arange(frames) + within) / frames
     taken = (_cropped(u, crop, warp, generator) * lengths[:, None]).long()
@@ -76,6 +78,13 @@ def skip_frames(starts: Tensor, lengths: Tensor, frames: int, step: int, phases:
     """Every `step`-th frame from frame `phases` (B,) of the window; past its end the last frame is repeated."""
     taken = phases[:, None] + step * torch.arange(frames)
     return starts[:, None] + torch.minimum(taken, lengths[:, None] - 1)
+
+
+def row_frames(starts: Tensor, lengths: Tensor, frames: int, step: int, offset: Tensor) -> Tensor:
+    """`frames` frames in a row, each `step` after the one before; from where in the window tells `offset` (B,), in 0..1 of the places
+    that leave room for all of them. A window that is too short for that repeats its last frame."""
+    places = (lengths - (frames - 1) * step).clamp(min=1)
+    return skip_frames(starts, lengths, frames, step, torch.minimum((offset * places).long(), places - 1))
 
 
 @lru_cache(maxsize=4096)

@@ -23,14 +23,16 @@ class VideoInput:
     Args:
         frames: frames T of a sample.
         test_frames: frames of a sample when validating and testing; 0: as many as in training.
-        sampling: "segments" takes a frame of each of T equal parts of the clip (the centre when testing); "dense" T frames, each `step`
-            after the last, somewhere in the clip (in its middle when testing); "first" the first T; "every" each `step`-th from
-            the first on. A clip that is too short for the last three repeats its last frame.
+        sampling: "segments" takes a frame of each of T equal parts of the clip (the centre when testing), a clip of fewer frames
+            repeats some; "dense" takes T frames, each `step` after the last, somewhere in the clip (in its middle when testing);
+            "first" the first T; "every" each `step`-th from the first on. A clip that is too short for the last three repeats its
+            last frame.
         step: frames from one to the next, for "dense" and "every".
         height, width: pixels that a model is given.
         fit: "crop" makes the shorter side `short` long and cuts out the middle (a random place in training, see `VideoAugment`);
             "stretch" stretches the whole picture.
         short: length of the shorter side before cutting; 0: as long as the picture needs to cover height and width.
+        places: of the cut, over which test-time views go: 1, the middle alone; 3, also both ends of the longer side.
         colours: "rgb", three channels, or "grey", one.
         scale: of the values: "unit" 0..1; "signed" -1..1; "imagenet" as networks trained on ImageNet take them (its mean and deviation).
     """
@@ -43,6 +45,7 @@ class VideoInput:
     width: int = 112
     fit: VideoFit = "crop"
     short: int = 0
+    places: int = 1
     colours: Colours = "rgb"
     scale: Scale = "imagenet"
 
@@ -58,15 +61,16 @@ class VideoAugment:
 
     Args:
         offset: where in its part of the clip a frame is taken, for "segments": "each" draws it for each frame, "shared" once for all.
-        place: of the cut, for fit "crop": "centre"; "random"; "corners", one of five places (four corners and the centre), in one of
-            four sizes between .66 and 1 of the shorter side, as for two-stream networks (Wang et al., 2015); "area", a rectangle of
-            `area` of the picture, as for Inception.
+        place: of the cut: "centre"; "random"; "corners", one of five places (four corners and the centre), its sides each 1, .875,
+            .75 or .66 of the largest that fits, at most one step apart, as for two-stream networks (Wang et al., 2015); "area", a
+            rectangle of `area` of the picture, up to 4/3 times as wide or high as the model's, as for Inception.
         area: smallest and largest share of the picture, for place "area".
         mirror: probability of exchanging left and right. Never for classes that differ by them.
         brightness, contrast, saturation: largest relative change of each.
-        hue: largest turn of the colour circle, as a share of it (up to .5).
+        hue: largest turn of the colour circle, as a share of it (up to .5); brightness stays what it is.
         crop: smallest share of the clip that a random crop in time keeps (1 keeps all of it).
-        cutmix: parameter of the beta distribution that draws how much of a picture is replaced by another clip's.
+        cutmix: alpha of the Beta distribution that draws how much of a picture another clip's takes the place of, with as much of its
+            label; for models of videos alone.
     """
 
     offset: Literal["each", "shared"] = "each"
