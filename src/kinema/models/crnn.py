@@ -89,6 +89,11 @@ class Crnn(nn.Module):
         self.head_dropout = nn.Dropout(config.dropout)
         self.reset_classifier(num_classes)
 
+    @property
+    def encoder_settings(self) -> tuple:
+        """What, beside the weights, decides the answers of `encode`."""
+        return self.config.encoder, self.config.stages, self.config.shift, self.config.grid
+
     def reset_classifier(self, num_classes: int) -> None:
         like = next(self.parameters())
         self.classifier = nn.Linear(self.num_features, num_classes).to(like.device, like.dtype)

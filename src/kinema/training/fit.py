@@ -22,6 +22,7 @@ from kinema.training import typed
 from kinema.training.checkpoint import load_checkpoint, save_checkpoint
 from kinema.training.closed_form import fit_at_once, is_fitted_at_once
 from kinema.training.data import Prepared, prepare, prepare_whole
+from kinema.training.encoded import Encoder, encoded
 from kinema.training.importing import start_bundle
 from kinema.training.load import check_recipe, dump_recipe, load_recipe
 from kinema.training.loop import History, Stage, probabilities
@@ -170,8 +171,11 @@ def _fit(recipe: Recipe, out: Path, fabric: Fabric, checkpoint: dict[str, Any] |
             monitor.say("\n".join([f"{len(prepared.skipped)} clips skipped:", *prepared.skipped]))
         if prepared.saturated:
             monitor.say(f"{len(prepared.saturated)} clips have signals at the end of the sensor's range; they are used as they are")
+        encoder = Encoder(model, recipe, fabric, monitor.say) if recipe.fit.encode else None
+        if encoder is not None:
+            prepared = encoded(prepared, encoder)
         try:
-            history = _train(recipe, out, fabric, prepared, model, checkpoint, monitor)
+            history = _train(recipe, out, fabric, prepared, model, encoder, checkpoint, monitor)
             model.load_state_dict(history[-1].best["state"])
             p = None
             if prepared.test is not None:
@@ -187,7 +191,14 @@ def _fit(recipe: Recipe, out: Path, fabric: Fabric, checkpoint: dict[str, Any] |
 
 
 def _train(
-    recipe: Recipe, out: Path, fabric: Fabric, prepared: Prepared, model: nn.Module, checkpoint: dict[str, Any] | None, monitor: Monitor
+    recipe: Recipe,
+    out: Path,
+    fabric: Fabric,
+    prepared: Prepared,
+    model: nn.Module,
+    encoder: Encoder | None,
+    checkpoint: dict[str, Any] | None,
+    monitor: Monitor,
 ) -> list[History]:
     """The histories of the stages: one, or with `selection: refit` the search and the refit."""
     if is_fitted_at_once(model):
@@ -221,5 +232,8 @@ def _train(
     found = finished[0]
     found.best.pop("state", None)
     fresh, _ = make_model(recipe, prepared.train, count)
-    stage = Stage(recipe, fabric, fresh, prepare_whole(prepared, recipe), None, count, epochs=found.best["epoch"], replay=found.reduced)
+    whole = prepare_whole(prepared, recipe)
+    stage = Stage(
+        recipe, fabric, fresh, encoder.of(whole) if encoder else whole, None, count, epochs=found.best["epoch"], replay=found.reduced
+    )
     return [*finished, train(stage, "refit")]
