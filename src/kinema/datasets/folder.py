@@ -1,10 +1,15 @@
-"""Your own data: a folder with `clips.csv` over skeleton files, one clip a file. `kinema data convert` writes this form too.
+"""Your own data: a folder with `clips.csv` over skeleton files, videos or both, or a folder of class folders of videos. `kinema data
+convert` writes the first form.
 
 **clips.csv** has a header and one row a clip. Columns, in any order:
 
     id       name of the clip, different for each
-    path     its skeleton file, relative to the folder
+    path     its skeleton file, relative to the folder; empty, or no such column: it has a video alone
     label    name of its class; empty: not known
+    video    optional: its video, relative to the folder: a file of any container and codec that FFmpeg knows, or a folder of
+             numbered images
+    start, end    optional: seconds of the video between which the clip lies; empty: from its start, to its end
+    fps      optional: frames per second of a folder of images; 30 if not given
     subject, view, setup, group    optional: who was recorded, from which side, in which arrangement, and what clips share that
              were cut from the same recording; they make protocols, and `kinema data audit` warns where a split shares them
     split    optional: train, val or test
@@ -12,6 +17,9 @@
 **classes.txt**, optional, names the classes, one a line, in the order of their numbers; a label outside it is an error. Without it
 the classes are the labels in alphabetical order. **protocols.json**, optional, holds lists of clips:
 `{protocol: {"description": text, "splits": [{"name", "train": [ids], "val": [ids], "test": [ids], "classes": [names] or null}]}}`.
+
+**Class folders**, where there is no clips.csv: `CLASS/clip.mp4` or `CLASS/clip/` of numbered images; or `train/CLASS/...`, `val/...` and
+`test/...`, which make the protocol "split". Ids are these paths without the suffix. Who and where is not known then: a table tells it.
 
 **Skeleton files** hold persons M, frames T, joints V and coordinates C = 2 or 3 under these names:
 
@@ -55,51 +63,91 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from kinema.clip import Clip
+from kinema.clip import Clip, Modality, VideoSource
 from kinema.datasets._cache import read_poses
+from kinema.datasets._class_folders import class_folders
 from kinema.datasets._io import Skipped, read_json, read_text
 from kinema.datasets._skeletons import SUFFIXES, read_skeleton
+from kinema.datasets._videos import is_video
 from kinema.datasets.base import Dataset, DatasetInfo, OnError, Protocol, Split
 from kinema.datasets.protocols import by_values, leave_one_out, natural
 from kinema.errors import DataError, unknown
 
 INFO = DatasetInfo(
     "folder",
-    "Your own data: a folder with clips.csv over .npz, .json or .csv skeletons",
-    ("pose",),
+    "Your own data: a folder with clips.csv over .npz, .json or .csv skeletons and videos, or class folders of videos",
+    ("pose", "video"),
     None,
-    form="folder with clips.csv",
+    form="folder with clips.csv, or of class folders",
 )
 TABLE, CLASS_LIST, PROTOCOL_LIST = "clips.csv", "classes.txt", "protocols.json"
 ATTRIBUTES = ("subject", "group", "setup", "view")
-COLUMNS = ("id", "path", "label", *ATTRIBUTES, "split")
+COLUMNS = ("id", "path", "label", *ATTRIBUTES, "split", "video", "start", "end", "fps")
 PARTS = ("train", "val", "test")
 
 
 def read(root: str | Path, *, on_error: OnError = "raise", cache: bool = True) -> Dataset:
-    """The clips of `root/clips.csv`. The module's docstring tells the form of everything."""
+    """The clips of `root/clips.csv`, or of class folders. The module's docstring tells the form of everything. No video is opened."""
     root = Path(root)
     if root.name == TABLE and root.is_file():
         root = root.parent
     skipped = Skipped(on_error)
-    rows = _rows(root / TABLE, skipped)
+    rows = _rows(root / TABLE, skipped) if (root / TABLE).is_file() else _of_folders(root)
     classes = _classes(root, rows, skipped)
-    files = [str(root / row["path"]) for row in rows]
+    posed = [row for row in rows if row["path"]]
+    files = [str(root / row["path"]) for row in posed]
     poses, failed = read_poses(INFO.name, root, files, read_skeleton, on_error=on_error, cache=cache)
+    pose_of = {row["id"]: pose for row, pose in zip(posed, poses, strict=True)}
     clips = []
-    for row, file, pose in zip(rows, files, poses, strict=True):
-        if pose is not None:
+    for row in rows:
+        modalities: dict[str, Modality] = {"pose": pose_of[row["id"]]} if row["path"] else {}
+        try:
+            modalities |= {"video": _video(root, row)} if row["video"] else {}
+        except DataError as error:
+            skipped.add(error)
+            continue
+        if None not in modalities.values():
             who = {name: row[name] or None for name in ATTRIBUTES}
-            clips.append(Clip(row["id"], {"pose": pose}, classes.index(row["label"]) if row["label"] else None, source=Path(file), **who))
+            label = classes.index(row["label"]) if row["label"] else None
+            clips.append(Clip(row["id"], modalities, label, source=root / (row["path"] or row["video"]), **who))
     if not clips:
         raise DataError("no clips could be read", root / TABLE)
     return Dataset(INFO.name, tuple(clips), classes, _protocols(root, rows, clips, classes), (*skipped, *failed), root)
 
 
+def _of_folders(root: Path) -> list[dict[str, str]]:
+    rows = [dict.fromkeys(COLUMNS, "") | row for row in class_folders(root)]
+    if not rows:
+        said = (
+            f"there is no {TABLE}; a header with {', '.join(COLUMNS[:3])} and a row for each clip are expected, or class folders of videos"
+        )
+        raise DataError(said, root)
+    return rows
+
+
+def _video(root: Path, row: Mapping[str, str]) -> VideoSource:
+    """The video of a row. `DataError` where it is not there, or its times are none."""
+    path = root / row["video"]
+    if "line" not in row:
+        return VideoSource(path)
+    try:
+        if not path.exists():
+            raise DataError(f"video {row['video']!r} is not there")
+        start, end, fps = (_number(row, name) for name in ("start", "end", "fps"))
+        return VideoSource(path, start or 0.0, end, fps)
+    except DataError as error:
+        raise DataError(error.reason, root / TABLE, f"line {row['line']}") from error
+
+
+def _number(row: Mapping[str, str], name: str) -> float | None:
+    try:
+        return float(row[name]) if row[name] else None
+    except ValueError:
+        raise DataError(f"{name} is {row[name]!r}; a number is expected") from None
+
+
 def _rows(path: Path, skipped: Skipped) -> list[dict[str, str]]:
-    """The usable rows, with all columns ("" where there is none)."""
-    if not path.parent.is_dir() or not path.is_file():
-        raise DataError(f"there is no {TABLE}; a header with {', '.join(COLUMNS[:3])} and a row for each clip are expected", path.parent)
+    """The usable rows, with all columns ("" where there is none) and the number of the line."""
     table = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     rows: list[dict[str, str]] = []
     ids: set[str] = set()
@@ -132,7 +180,7 @@ def _rows(path: Path, skipped: Skipped) -> list[dict[str, str]]:
 
 def _check_header(header: Sequence[str], path: Path, line: int) -> None:
     for name in COLUMNS[:3]:
-        if name not in header:
+        if name not in header and not (name == "path" and "video" in header):
             raise DataError(f"column {name!r} is missing; {', '.join(COLUMNS[:3])} are needed", path, f"line {line}")
     for name in header:
         # A column of notes is no harm, a misspelt `subject` would hide who is on both sides of a split.
@@ -143,12 +191,15 @@ def _check_header(header: Sequence[str], path: Path, line: int) -> None:
 def _fault(row: Mapping[str, str], fields: int, expected: int, ids: set[str]) -> str | None:
     if fields != expected:
         return f"{fields} fields; the header has {expected}"
-    if not row["id"] or not row["path"]:
+    if not row["id"] or not (row["path"] or row["video"]):
         return f"{'id' if not row['id'] else 'path'} is empty"
+    if not row["video"] and (row["start"] or row["end"] or row["fps"]):
+        return "start, end and fps are those of a video, and the row has none"
     if row["id"] in ids:
         return f"id {row['id']!r} occurs twice"
-    if not row["path"].lower().endswith(SUFFIXES):
-        return f"path {row['path']!r} ends in none of {', '.join(SUFFIXES)}"
+    if row["path"] and not row["path"].lower().endswith(SUFFIXES):
+        hint = "; a video belongs into the column 'video'" if is_video(row["path"]) else ""
+        return f"path {row['path']!r} ends in none of {', '.join(SUFFIXES)}{hint}"
     if row["split"] and row["split"] not in PARTS:
         return unknown("split", row["split"], PARTS)
     return None
@@ -164,7 +215,8 @@ def _classes(root: Path, rows: list[dict[str, str]], skipped: Skipped) -> tuple[
         raise DataError("a class occurs twice", path)
     for row in list(rows):
         if row["label"] and row["label"] not in classes:
-            skipped.add(DataError(f"{unknown('label', row['label'], classes)} ({CLASS_LIST})", root / TABLE, f"line {row['line']}"))
+            where = (root / TABLE, f"line {row['line']}") if "line" in row else (root / row["video"],)
+            skipped.add(DataError(f"{unknown('label', row['label'], classes)} ({CLASS_LIST})", *where))
             rows.remove(row)
     return classes
 
