@@ -84,6 +84,7 @@ TABLE, CLASS_LIST, PROTOCOL_LIST = "clips.csv", "classes.txt", "protocols.json"
 ATTRIBUTES = ("subject", "group", "setup", "view")
 COLUMNS = ("id", "path", "label", *ATTRIBUTES, "split", "video", "start", "end", "fps")
 PARTS = ("train", "val", "test")
+_RECORDING = ("path", "video", "start", "end")
 
 
 def read(root: str | Path, *, on_error: OnError = "raise", cache: bool = True) -> Dataset:
@@ -151,6 +152,7 @@ def _rows(path: Path, skipped: Skipped) -> list[dict[str, str]]:
     table = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     rows: list[dict[str, str]] = []
     ids: set[str] = set()
+    files: dict[tuple[str, ...], dict[str, str]] = {}
     header: list[str] = []
     while True:
         try:
@@ -167,12 +169,13 @@ def _rows(path: Path, skipped: Skipped) -> list[dict[str, str]]:
             _check_header(header, path, number)
             continue
         row = dict.fromkeys(COLUMNS, "") | dict(zip(header, (field.strip() for field in fields), strict=False))
-        fault = _fault(row, len(fields), len(header), ids)
+        fault = _fault(row, len(fields), len(header), ids) or _contradiction(row, files)
         if fault:
             skipped.add(DataError(fault, path, f"line {number}"))
             continue
         ids.add(row["id"])
         rows.append({**row, "line": str(number)})
+        files.setdefault(tuple(row[name] for name in _RECORDING), rows[-1])
     if not rows:
         raise DataError("there are no clips in it", path)
     return rows
@@ -202,6 +205,15 @@ def _fault(row: Mapping[str, str], fields: int, expected: int, ids: set[str]) ->
         return f"path {row['path']!r} ends in none of {', '.join(SUFFIXES)}{hint}"
     if row["split"] and row["split"] not in PARTS:
         return unknown("split", row["split"], PARTS)
+    return None
+
+
+def _contradiction(row: Mapping[str, str], files: Mapping[tuple[str, ...], Mapping[str, str]]) -> str | None:
+    """What is wrong where an earlier row says something else of the same recording."""
+    first = files.get(tuple(row[name] for name in _RECORDING), row)
+    for name, what in (("label", "two labels for one clip"), ("split", "one clip in two parts")):
+        if row[name] != first[name] and row[name] and first[name]:
+            return f"{what}: {row['path'] or row['video']!r} is {row[name]!r} here and {first[name]!r} in line {first['line']}"
     return None
 
 
