@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -147,6 +148,29 @@ def test_joined_data_sets_share_layout_and_keep_their_classes_apart(monkeypatch)
     assert {clip.label for clip in prepared.parts.val} == set(range(6))
     assert {clip.label for clip in prepared.parts.test if clip.id.startswith("two/")} == {3, 4, 5}
     assert prepared.train.layout.name == "cad60"
+
+
+def test_joined_data_sets_may_have_protocols_folds_and_a_vocabulary_of_their_own(monkeypatch):
+    sets = {name: toy_dataset(name=name) for name in ("one", "two")}
+    monkeypatch.setattr(data_module, "read_dataset", lambda name, root, on_error: sets[name])
+    a, b, _ = CLASSES
+    words = {"first": (f"one/{a}", f"two/{a}"), f"two/{b}": ()}
+    data = DataConfig("one+two", protocol="cross-subject+leave-one-out", fold="2", classes=words)
+    assert data_module.fold_names(data) == ("1", "2", "3", "4")
+    parts = data_module.read_parts(data, validate=False)
+    assert (parts.classes, parts.protocol, parts.split.name) == (("first", f"two/{b}"), "cross-subject+leave-one-out", "2")
+    assert {(clip.id[:6], clip.label) for clip in parts.test} == {("one/c0", 0), ("two/c0", 0), ("two/c1", 1)}
+    assert {clip.subject for clip in parts.train} == {"one/1", "one/3", "two/1", "two/3", "two/4"}
+    whole = data_module.read_parts(replace(data, use="all", protocol=None, fold=None), validate=False)
+    assert not whole.test and len(whole.train) == len(parts.train) + len(parts.test)
+    for classes, message in (
+        ({"first": (f"one/{a}s",)}, f"'first': unknown class 'one/{a}s'; did you mean 'one/{a}'"),
+        ({"first": (f"one/{a}",), f"one/{a}": ()}, f"'one/{a}' is given twice"),
+    ):
+        with pytest.raises(RecipeError, match=re.escape(message)):
+            data_module.read_parts(replace(data, classes=classes), validate=False)
+    with pytest.raises(ProtocolError, match="there are 4 folds"):
+        data_module.read_parts(replace(data, fold=None), validate=False)
 
 
 def broken() -> Dataset:

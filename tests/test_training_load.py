@@ -70,7 +70,8 @@ def test_overrides_merge_over_the_file(write, overrides):
         ("data: {name: x}\ninput: {layout: coco71}", "did you mean 'coco17'"),
         ("data: {name: x}\nfit: {selection: last, schedule: plateau}", "plateau needs a validation part"),
         ("data: {name: x}\nfit: {epochs: 5, warmup: 5}", "fit.warmup is 5; it must be less than fit.epochs, 5"),
-        ("data: {name: a+b, fold: '1'}", "leave out protocol and fold"),
+        ("data: {name: a+b, protocol: x}", "one protocol for each data set of 'a.b' is expected"),
+        ("data: {name: a, classes: {walk: 3}}", "data.classes"),
     ],
 )
 def test_a_wrong_recipe_is_told_what_is_wrong_and_what_would_be_right(write, text, message):

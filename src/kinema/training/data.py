@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from kinema.clip import Clip, Unit
 from kinema.datasets.base import Dataset, Split, read_dataset
 from kinema.datasets.protocols import cut_validation, leak_note, leaking
-from kinema.errors import DataError, ProtocolError, RecipeError
+from kinema.errors import DataError, ProtocolError, RecipeError, unknown
 from kinema.models.registry import model_info
 from kinema.training.recipe import DataConfig, Recipe
 from kinema.transforms.batches import Samples
@@ -138,7 +138,8 @@ def recording(parts: Parts, samples: Samples, of: Sequence[str] = ("pose",)) -> 
     poses = [clips[clip_id].pose for clip_id in samples.clip_ids]
     fps = np.array([pose.fps for pose in poses])
     seconds = samples.lengths.numpy() / fps[samples.clip_of.numpy()]
-    unit = "m" if poses[0].unit == "mm" else poses[0].unit
+    projected = getattr(samples, "parts", {"pose": samples})["pose"].input.project
+    unit = "norm" if projected else "m" if poses[0].unit == "mm" else poses[0].unit
     return Recording(float(np.median(fps)), float(np.median(seconds)), unit)
 
 
@@ -148,6 +149,7 @@ def read_parts(data: DataConfig, *, seed: int = 0, validate: bool = True) -> Par
     Raises `ProtocolError` where clips cut from one recording both train and test, unless `data.allow_leak`.
     """
     names = data.name.split("+")
+    protocols = data.protocol.split("+") if data.protocol else [None] * len(names)
 
     def divided(dataset: Dataset, protocol: str | None = None, fold: str | None = None) -> Split:
         if data.use == "all":
@@ -165,15 +167,14 @@ def read_parts(data: DataConfig, *, seed: int = 0, validate: bool = True) -> Par
         protocol = "all clips" if data.use == "all" else data.protocol or next(iter(dataset.protocols))
     else:
         sets = [read_dataset(name, Path(data.root) / name if data.root else None, on_error=data.on_error) for name in names]
-        dataset, split = _joined(names, sets, [divided(each) for each in sets])
-        protocol = "all clips" if data.use == "all" else "the default one of each"
-    labels = split.classes if split.classes is not None else range(len(dataset.classes))
-    number = {label: i for i, label in enumerate(labels)}
+        folds = [_fold(each, of, data) for each, of in zip(sets, protocols, strict=True)]
+        dataset, split = _joined(names, sets, [divided(*each) for each in zip(sets, protocols, folds, strict=True)], data.fold)
+        protocol = "all clips" if data.use == "all" else data.protocol or "the default one of each"
+    number, classes = _vocabulary(data.classes, dataset, split)
     parts = [
         tuple(replace(clip, label=number[clip.label]) for clip in dataset.select(ids) if clip.label in number)
         for ids in (split.train, split.val, split.test)
     ]
-    classes = tuple(dataset.classes[label] for label in labels)
     return Parts(
         dataset,
         split,
@@ -193,10 +194,37 @@ def _check_leak(dataset: Dataset, split: Split) -> None:
         raise ProtocolError(f"data set {dataset.name!r}, split {split.name!r}: {note}, such as {leak[0]!r}; {other}")
 
 
+def _vocabulary(wanted: Mapping[str, Sequence[str]], dataset: Dataset, split: Split) -> tuple[dict[int, int], tuple[str, ...]]:
+    """The number of each of the data set's labels that takes part, and the names that these numbers have."""
+    labels = split.classes if split.classes is not None else range(len(dataset.classes))
+    if not wanted:
+        return {label: i for i, label in enumerate(labels)}, tuple(dataset.classes[label] for label in labels)
+    known, number = {dataset.classes[label]: label for label in labels}, {}
+    for i, (name, members) in enumerate(wanted.items()):
+        for member in members or (name,):
+            if member not in known:
+                raise RecipeError(f"data.classes: {name!r}: {unknown('class', member, known)} (in {dataset.name})")
+            if known[member] in number:
+                raise RecipeError(f"data.classes: {member!r} is given twice; the second time for {name!r}")
+            number[known[member]] = i
+    return number, tuple(wanted)
+
+
+def _fold(dataset: Dataset, protocol: str | None, data: DataConfig) -> str | None:
+    """The recipe's fold, for those of several data sets that have folds."""
+    return data.fold if data.use == "split" and len(dataset.splits(protocol)) > 1 else None
+
+
 def fold_names(data: DataConfig) -> tuple[str, ...]:
-    """Names of the splits of the recipe's protocol."""
-    dataset = read_dataset(data.name, data.root, on_error=data.on_error)
-    return tuple(split.name for split in dataset.splits(data.protocol))
+    """Names of the splits of the recipe's protocol; of several data sets, those that all have who have more than one."""
+    names = data.name.split("+")
+    protocols = data.protocol.split("+") if data.protocol else [None] * len(names)
+    found: list[tuple[str, ...]] = []
+    for name, protocol in zip(names, protocols, strict=True):
+        root = Path(data.root) / name if data.root and len(names) > 1 else data.root
+        found.append(tuple(split.name for split in read_dataset(name, root, on_error=data.on_error).splits(protocol)))
+    several = [folds for folds in found if len(folds) > 1] or found[:1]
+    return tuple(fold for fold in several[0] if all(fold in folds for folds in several))
 
 
 def class_groups(data: DataConfig, protocol: str) -> dict[str, tuple[str, ...]]:
@@ -210,8 +238,8 @@ def class_groups(data: DataConfig, protocol: str) -> dict[str, tuple[str, ...]]:
     return groups
 
 
-def _joined(names: Sequence[str], sets: Sequence[Dataset], splits: Sequence[Split]) -> tuple[Dataset, Split]:
-    """Several data sets as one, for pre-training: names in front of ids, subjects and classes tell them apart."""
+def _joined(names: Sequence[str], sets: Sequence[Dataset], splits: Sequence[Split], fold: str | None) -> tuple[Dataset, Split]:
+    """Several data sets as one: names in front of ids, subjects and classes tell them apart."""
     clips, classes, skipped = [], [], []
     ids: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     for name, dataset, split in zip(names, sets, splits, strict=True):
@@ -226,4 +254,4 @@ def _joined(names: Sequence[str], sets: Sequence[Dataset], splits: Sequence[Spli
         for part, own in ids.items():
             own += [f"{name}/{clip_id}" for clip_id in getattr(split, part)]
     joined = Dataset("+".join(names), tuple(clips), tuple(classes), skipped=tuple(skipped))
-    return joined, Split("joined", **{part: tuple(own) for part, own in ids.items()})
+    return joined, Split(fold or "joined", **{part: tuple(own) for part, own in ids.items()})

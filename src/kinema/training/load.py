@@ -113,8 +113,10 @@ def check_recipe(recipe: Recipe, source: str | Path = "recipe") -> Recipe:
     get_layout(recipe.input.layout)
     if not recipe.data.name:
         raise RecipeError(f"{source}: data.name is missing; it names the data set to train on")
-    if "+" in recipe.data.name and (recipe.data.protocol or recipe.data.fold):
-        raise RecipeError(f"{source}: data.name joins data sets, which are divided by their default protocols; leave out protocol and fold")
+    if recipe.data.protocol and recipe.data.protocol.count("+") != recipe.data.name.count("+"):
+        raise RecipeError(
+            f"{source}: data.protocol is {recipe.data.protocol!r}; one protocol for each data set of {recipe.data.name!r} is expected"
+        )
     if recipe.data.use == "all" and (recipe.fit.selection != "last" or recipe.data.protocol or recipe.data.fold):
         raise RecipeError(f"{source}: data.use: all trains on every clip; it needs fit.selection: last, and neither protocol nor fold")
     if recipe.quotes and (recipe.data.use != "all" or ": " not in recipe.quotes):

@@ -18,8 +18,11 @@ class DataConfig:
     Args:
         name: data set, see `kinema data list`; several, joined by "+", are trained on together.
         root: its folder; default: the folder of that name under $KINEMA_DATA.
-        protocol: how it is divided; default: the data set's first protocol.
-        fold: name of one split of the protocol; default: the only split there is.
+        protocol: how it is divided; default: the data set's first protocol. Of several data sets: one each, joined by "+".
+        fold: name of one split of the protocol; default: the only split there is. Of several data sets: of those that have folds.
+        classes: the vocabulary, where it is not the data set's own: the classes that take part, by name, each with the data set's
+            classes that it is made of (of several data sets "NAME/CLASS"); an empty list stands for the one of that name. Clips of
+            classes that are not named are left out.
         use: "split" trains on the split's training part and tests on its test part; "all" trains on every labelled clip, for a
             model to be handed on: nothing is left to test it, so that its figure must be that of folds, see `quotes`.
         on_error: "raise" stops at a clip that cannot be read, "skip" leaves it out and counts it.
@@ -32,6 +35,7 @@ class DataConfig:
     root: str | None = None
     protocol: str | None = None
     fold: str | None = None
+    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     use: Literal["split", "all"] = "split"
     on_error: Literal["raise", "skip"] = "raise"
     val_by: Literal["subject", "group", "view", "clip"] = "subject"
