@@ -56,7 +56,7 @@ def cut_places(input: VideoInput, sizes: Tensor, augment: VideoAugment | None = 
 
 def _largest(sizes: Tensor, wanted: Tensor) -> Tensor:
     """The largest rectangle of the wanted proportions in pictures of `sizes` (B, 2)."""
-    return wanted * (sizes / wanted).min(1, keepdim=True).values
+    return torch.minimum(wanted * (sizes / wanted).min(1, keepdim=True).values, sizes)
 
 
 def _corner_sides(batch: int, generator) -> Tensor:
