@@ -38,7 +38,9 @@ def data_inspect(name: str, root: str | None = None, *, on_error: Literal["raise
     answer(inspect_text(found), found, json)
 
 
-def data_audit(name: str, root: str | None = None, *, protocol: str | None = None, depth: bool = False, json: bool = False) -> None:
+def data_audit(
+    name: str, root: str | None = None, *, protocol: str | None = None, depth: bool = False, video: bool = False, json: bool = False
+) -> None:
     """Look for what makes results untrue: copies and people on both sides of a split, broken, frozen or saturated recordings.
 
     Args:
@@ -46,12 +48,13 @@ def data_audit(name: str, root: str | None = None, *, protocol: str | None = Non
         root: Its folder. Default: the folder of that name under $KINEMA_DATA.
         protocol: The division that is looked at. Default: all that the data set has.
         depth: Look into the depth images too, which takes minutes.
+        video: Decode the videos, which takes long, to find copies and shared frames in what they show; otherwise whole files are compared.
         json: Print one JSON object and nothing else.
     """
     from kinema.datasets.audit import audit
     from kinema.datasets.base import read_dataset
 
-    found = audit(read_dataset(name, root, on_error="skip"), protocol, depth=depth, progress=not json)
+    found = audit(read_dataset(name, root, on_error="skip"), protocol, depth=depth, video=video, progress=not json)
     answer(found.text(), found.to_dict(), json)
 
 

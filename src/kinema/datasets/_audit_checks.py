@@ -13,8 +13,9 @@ from kinema.datasets._content import COMMON, Content, copies, overlaps
 from kinema.datasets.base import Dataset, Split
 from kinema.datasets.protocols import natural
 
-UNITS = {"pose": "frame", "inertial": "sample", "depth": "image"}
+UNITS = {"pose": "frame", "inertial": "sample", "depth": "image", "video": "frame"}
 IMBALANCE = 3.0  # largest class over smallest
+_NAMED = 12  # values of subject, group or setup that are named
 Named = Sequence[tuple[str, Split]]  # protocol name, split
 Link = tuple[Collection[str], Collection[str]]  # what is said of one clip of the first holds with each clip of the second
 
@@ -196,10 +197,13 @@ def check_sides(dataset: Dataset, splits: Named) -> list[Finding]:
             both = set(train) & set(test) - {None}
             if both:
                 name = protocol if split.name == protocol else f"{protocol} / {split.name}"
-                items.append(Item((), f"{name}: {attribute} {', '.join(sorted(both, key=natural))}"))
+                more = f" and {len(both) - _NAMED} more" if len(both) > _NAMED else ""
+                items.append(Item((), f"{name}: {attribute} {', '.join(sorted(both, key=natural)[:_NAMED])}{more}"))
                 touches.append(_touch(protocol, split, sum(v in both for v in test), sum(v in both for v in train)))
         if items:
             message = f"the same {attribute} trains and tests in {len(items)} of {some(len(splits), 'split')}"
+            if attribute == "group":
+                message += ": clips cut from one recording, which training refuses unless data.allow_leak is true"
             findings.append(Finding(f"same-{attribute}", message, tuple(items), tuple(touches)))
     return findings
 

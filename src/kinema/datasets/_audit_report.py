@@ -41,7 +41,7 @@ class Item:
 class Finding:
     """One thing that was found, with all its cases.
 
-    `kind`: copies, shared-frames, contained, common-frames, too-short, empty, frozen, zeros, saturated, same-clip,
+    `kind`: copies, shared-frames, contained, common-frames, too-short, empty, frozen, cut-off, zeros, saturated, same-clip,
     same-subject, same-group, same-setup, unlabelled, untrained-class, imbalance or unreadable. `modality`: in which it was
     seen, None where it is about clips as such.
     """

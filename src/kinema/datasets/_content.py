@@ -6,7 +6,7 @@ Equal means bit for bit (after reading, as float32): a copy that was re-scaled, 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -14,7 +14,8 @@ from itertools import combinations
 
 import numpy as np
 
-from kinema.clip import DepthSequence, InertialSequence, Modality, PoseSequence
+from kinema import video
+from kinema.clip import DepthSequence, InertialSequence, Modality, PoseSequence, VideoSource
 
 # A frame found in more different clips than this is a value that the sensor or the estimator puts in, not a recording
 # that somebody cut; listing all pairs of such clips would tell nothing and grow with the square of their number.
@@ -26,7 +27,7 @@ class Content:
     """Hashes of the frames of one modality of one clip: `hashes` (T,) uint64, 0 where a frame shows nothing.
 
     A pose frame shows nothing where no joint is observed or all of them lie in one place (padding by zeros); a depth frame
-    where it is all 0. Persons are taken in any order, those who are not there do not count.
+    where it is all 0, a frame of a video where it has one colour. Persons are taken in any order, those who are not there do not count.
     """
 
     hashes: np.ndarray
@@ -55,7 +56,8 @@ class Overlap:
 
 
 def content_of(modality: Modality) -> Content:
-    rows = {PoseSequence: _pose_rows, DepthSequence: _depth_rows, InertialSequence: _signal_rows}[type(modality)](modality)
+    """What a modality shows. Videos are decoded, which is slow; a few frames are in memory at a time."""
+    rows = _ROWS[type(modality)](modality)
     hashes = [int.from_bytes(blake2b(row, digest_size=8).digest(), "little") if row else 0 for row in rows]
     return Content(np.array(hashes, np.uint64))
 
@@ -126,3 +128,11 @@ def _depth_rows(depth: DepthSequence) -> list[bytes]:
 
 def _signal_rows(inertial: InertialSequence) -> list[bytes]:
     return [row.tobytes() for row in inertial.signals + np.float32(0)]
+
+
+def _video_rows(source: VideoSource) -> Iterator[bytes]:
+    for _, picture in video.stream(source):
+        yield b"" if (picture == picture[0, 0]).all() else picture.tobytes()
+
+
+_ROWS = {PoseSequence: _pose_rows, DepthSequence: _depth_rows, InertialSequence: _signal_rows, VideoSource: _video_rows}

@@ -1,4 +1,4 @@
-"""Reading one modality of many clips, in parallel where it is lazy, and going on past those that cannot be read."""
+"""Reading one modality of many clips, in parallel where it is still in files, and going on past those that cannot be read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from kinema.clip import Clip, Lazy, Modality
+from kinema.clip import Clip, Lazy, Modality, VideoSource
 from kinema.errors import DataError
 
 T = TypeVar("T")
@@ -19,7 +19,7 @@ def each(
 ) -> Iterator[tuple[Clip, T | DataError]]:
     """What `look` sees in each clip that has the modality, or the error that reading it raised. `progress` shows a bar on stderr."""
     clips = [clip for clip in clips if clip.has(modality)]
-    lazy = any(isinstance(clip.modalities[modality], Lazy) for clip in clips)
+    lazy = any(isinstance(clip.modalities[modality], Lazy | VideoSource) for clip in clips)
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1)) if lazy else None  # unpacking and hashing let other threads run
     try:
         results: Iterable[T | DataError] = (pool.map if pool else map)(partial(_look, modality, look), clips)

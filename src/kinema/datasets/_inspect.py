@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from kinema.clip import DepthSequence, InertialSequence, Modality, PoseSequence
+from kinema.clip import DepthSequence, InertialSequence, Modality, PoseSequence, VideoSource
 from kinema.datasets._each import each
 from kinema.datasets.base import Dataset, DatasetInfo
 from kinema.datasets.protocols import natural
 from kinema.errors import DataError, ProtocolError
+from kinema.video import index
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,7 @@ class _Seen:
     missing: float
     cells: int
     doubtful: float | None = None
+    seconds: float | None = None
 
 
 def list_text(infos: Sequence[DatasetInfo]) -> str:
@@ -42,12 +44,12 @@ def list_text(infos: Sequence[DatasetInfo]) -> str:
 
 
 def inspect(dataset: Dataset, *, depth: bool = False, progress: bool = False) -> dict[str, Any]:
-    """Counts, forms and value ranges of a data set, fit for JSON. Poses and inertial signals are read, depth images only with `depth`.
+    """Counts, forms and value ranges of a data set, fit for JSON. Poses and inertial signals are read, of videos the index, depth images only with `depth`.
 
     Keys: dataset, root, clips, unlabelled, skipped, classes, subject / view / setup / group (value -> clips, where the data
     set says them), modalities (each with clips, frames, seconds, fps, range, and what is its own), protocols.
     `missing` is the share of joints that were not observed (poses) or of pixels without a measurement (depth), `doubtful` that
-    of joints with confidence 0, where the data set gives confidences.
+    of joints with confidence 0, where the data set gives confidences. Videos tell their size, codec, turn, and which are cut off.
     """
     report: dict[str, Any] = {
         "dataset": dataset.name,
@@ -63,7 +65,7 @@ def inspect(dataset: Dataset, *, depth: bool = False, progress: bool = False) ->
         if values:
             report[attribute] = {value: values[value] for value in sorted(values, key=natural)}
     report["modalities"] = {}
-    for modality in ("pose", "inertial", "depth"):
+    for modality in ("pose", "inertial", "depth", "video"):
         clips = [clip for clip in dataset.clips if clip.has(modality)]
         if clips and (modality != "depth" or depth):
             results = [seen for _, seen in each(clips, modality, _look, progress)]
@@ -135,7 +137,15 @@ def _look(value: Modality) -> _Seen:
     if isinstance(value, InertialSequence):
         form = {"placement": value.placement} if value.placement else {}
         return _seen(len(value.signals), value.rate, form, value.channels, value.signals, 0.0, value.signals.size)
-    return _look_depth(value)
+    return _look_video(value) if isinstance(value, VideoSource) else _look_depth(value)
+
+
+def _look_video(value: VideoSource) -> _Seen:
+    found = index(value)
+    form = {"size": f"{found.width} x {found.height}", "codec": found.codec}
+    form |= ({"turned": f"{found.rotation} degrees"} if found.rotation else {}) | ({} if found.complete else {"cut off": "yes"})
+    none = np.zeros(0)
+    return _Seen(len(found), found.fps, form, (), none, none, 0.0, 0, seconds=found.duration)
 
 
 def _look_depth(value: DepthSequence) -> _Seen:
@@ -164,7 +174,7 @@ def _together(seen: Sequence[_Seen]) -> dict[str, Any]:
     if not seen:
         return {}
     frames = np.array([one.frames for one in seen])
-    seconds = np.array([one.frames / one.fps for one in seen])
+    seconds = np.array([one.frames / one.fps if one.seconds is None else one.seconds for one in seen])
     report: dict[str, Any] = {
         "frames": {**_spread(frames), "total": int(frames.sum())},
         "seconds": {**_spread(seconds), "total": float(seconds.sum())},
@@ -172,6 +182,8 @@ def _together(seen: Sequence[_Seen]) -> dict[str, Any]:
     }
     for name in dict.fromkeys(name for one in seen for name in one.form):
         report[name] = dict(Counter(one.form[name] for one in seen if name in one.form).most_common())
+    if not any(one.cells for one in seen):
+        return report
     report["range"] = {}
     for axis in dict.fromkeys(axis for one in seen for axis in one.axes):
         low = min(one.low[one.axes.index(axis)] for one in seen if axis in one.axes)

@@ -5,7 +5,7 @@ Each finding says which protocols it touches and how many of their clips. Nothin
 
 from __future__ import annotations
 
-from kinema.clip import InertialSequence, Modality, PoseSequence
+from kinema.clip import InertialSequence, Modality, PoseSequence, VideoSource
 from kinema.datasets._audit_checks import (
     Link,
     Named,
@@ -21,19 +21,24 @@ from kinema.datasets._audit_checks import (
     tied,
 )
 from kinema.datasets._audit_report import AuditReport, Finding, Item, SplitAudit, Touch
+from kinema.datasets._audit_video import check_indices, same_files
 from kinema.datasets._content import Content, content_of, copies, joints_at_origin
 from kinema.datasets._each import each
 from kinema.datasets.base import Dataset, Split
 from kinema.errors import DataError, ProtocolError
+from kinema.video import VideoIndex, index
 
 __all__ = ["AuditReport", "Finding", "Item", "SplitAudit", "Touch", "audit", "clean_test_ids"]
 
 
-def audit(dataset: Dataset, protocol: str | None = None, *, depth: bool = False, progress: bool = False) -> AuditReport:
+def audit(
+    dataset: Dataset, protocol: str | None = None, *, depth: bool = False, video: bool = False, progress: bool = False
+) -> AuditReport:
     """Look through a data set for copies, shared frames, the same people on both sides of a split, and broken clips.
 
     `protocol`: that one alone; by default all that the clips can fill. Poses and inertial signals are read; depth images,
-    a thousand times larger, only with `depth`. Read the data set with `on_error="skip"`, then files that cannot be read are
+    a thousand times larger, only with `depth`. Of videos the index is read, and copies of whole files are found; with `video` they are
+    decoded, and copies and shared frames are found in what they show. Read the data set with `on_error="skip"`, then files that cannot be read are
     findings instead of errors. `progress` shows a bar on stderr.
 
     Raises `ProtocolError` for a protocol that is unknown or cannot be filled.
@@ -44,23 +49,34 @@ def audit(dataset: Dataset, protocol: str | None = None, *, depth: bool = False,
     read: dict[str, int] = {}
     by_copy: list[Link] = []
     by_frame: list[Link] = []
-    for modality in ("pose", "inertial", "depth") if depth else ("pose", "inertial"):
+    for modality in ("pose", "inertial", *(["depth"] if depth else []), "video"):
         clips = [clip for clip in dataset.clips if clip.has(modality)]
         if not clips:
             continue
-        contents, zeros, signals = {}, {}, {}
-        for clip, seen in each(clips, modality, _look, progress):
+        contents, zeros, signals, indices = {}, {}, {}, {}
+        for clip, seen in each(clips, modality, _look if video else _look_or_index, progress):
             if isinstance(seen, DataError):
                 unreadable.append(Item((clip.id,), str(seen)))
+                continue
+            if isinstance(seen, VideoIndex):
+                indices[clip.id] = seen
                 continue
             contents[clip.id], zeros[clip.id], signal = seen
             if signal is not None:
                 signals[clip.id] = signal
-        read[modality] = len(contents)
+        read[modality] = len(contents) + len(indices)
+        if indices:
+            findings += check_indices(indices, splits)
+            contents = same_files([clip for clip in clips if clip.id in indices])
         found, copied, sharing = check_copies(contents, {clip.id: clip.label for clip in clips}, modality, splits)
         by_copy += copied
         by_frame += sharing
-        findings += [*found, *check_clips(contents, modality, splits), *check_zeros(zeros, splits), *check_saturation(signals, splits)]
+        findings += [
+            *found,
+            *([] if indices else check_clips(contents, modality, splits)),
+            *check_zeros(zeros, splits),
+            *check_saturation(signals, splits),
+        ]
     findings += [*check_sides(dataset, splits), *check_labels(dataset, splits)]
     if unreadable:
         touches = clip_touches(splits, [clip for item in unreadable for clip in item.clips])
@@ -76,11 +92,12 @@ def audit(dataset: Dataset, protocol: str | None = None, *, depth: bool = False,
 def clean_test_ids(dataset: Dataset, split: Split, modality: str = "pose") -> tuple[str, ...]:
     """The test clips of a split that have no exact copy in its training or validation part, in the split's order.
 
-    Copies agree bit for bit in `modality`, whatever they are called and however they are labelled. A clip that cannot be read
-    is a copy of none.
+    Copies agree bit for bit in `modality`, or as whole files where clips have no such thing but videos, whatever they are called
+    and however they are labelled. A clip that cannot be read is a copy of none.
     """
     clips = dataset.select(dict.fromkeys((*split.train, *split.val, *split.test)))
     contents = {clip.id: seen for clip, seen in each(clips, modality, content_of) if not isinstance(seen, DataError)}
+    contents |= same_files([clip for clip in clips if not clip.has(modality)])
     seen_before = tied(split, [(group, group) for group in copies(contents)])[0] | on_both_sides(split)
     return tuple(clip for clip in split.test if clip not in seen_before)
 
@@ -96,6 +113,10 @@ def _splits(dataset: Dataset, protocol: str | None) -> tuple[Named, dict[str, st
         except ProtocolError as error:
             unfilled[name] = str(error)
     return splits, unfilled
+
+
+def _look_or_index(value: Modality) -> tuple[Content, dict[str, int], InertialSequence | None] | VideoIndex:
+    return index(value) if isinstance(value, VideoSource) else _look(value)
 
 
 def _look(value: Modality) -> tuple[Content, dict[str, int], InertialSequence | None]:
