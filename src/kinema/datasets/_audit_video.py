@@ -26,13 +26,12 @@ def check_indices(indices: Mapping[str, video.VideoIndex], splits: Named) -> lis
         ("too-short", short, f"{some(len(short), 'clip')} with a single frame of video: no motion can be seen"),
         ("cut-off", cut, f"{some(len(cut), 'video')} cut off: the file ends before it says it does, and is used up to there"),
     )
-    return [
-        Finding(
-            kind, message, tuple(Item((clip,), some(len(clips[clip]), "frame")) for clip in clips), clip_touches(splits, clips), "video"
-        )
-        for kind, clips, message in found
-        if clips
-    ]
+    findings = []
+    for kind, clips, message in found:
+        if clips:
+            items = tuple(Item((clip,), some(len(index), "frame")) for clip, index in clips.items())
+            findings.append(Finding(kind, message, items, clip_touches(splits, clips), "video"))
+    return findings
 
 
 def same_files(clips: Sequence[Clip]) -> dict[str, Content]:

@@ -44,7 +44,8 @@ def list_text(infos: Sequence[DatasetInfo]) -> str:
 
 
 def inspect(dataset: Dataset, *, depth: bool = False, progress: bool = False) -> dict[str, Any]:
-    """Counts, forms and value ranges of a data set, fit for JSON. Poses and inertial signals are read, of videos the index, depth images only with `depth`.
+    """Counts, forms and value ranges of a data set, fit for JSON. Poses and inertial signals are read, of videos the index, depth
+    images only with `depth`.
 
     Keys: dataset, root, clips, unlabelled, skipped, classes, subject / view / setup / group (value -> clips, where the data
     set says them), modalities (each with clips, frames, seconds, fps, range, and what is its own), protocols.

@@ -36,10 +36,10 @@ def audit(
 ) -> AuditReport:
     """Look through a data set for copies, shared frames, the same people on both sides of a split, and broken clips.
 
-    `protocol`: that one alone; by default all that the clips can fill. Poses and inertial signals are read; depth images,
-    a thousand times larger, only with `depth`. Of videos the index is read, and copies of whole files are found; with `video` they are
-    decoded, and copies and shared frames are found in what they show. Read the data set with `on_error="skip"`, then files that cannot be read are
-    findings instead of errors. `progress` shows a bar on stderr.
+    `protocol`: that one alone; by default all that the clips can fill. Poses and inertial signals are read; depth images, a thousand
+    times larger, only with `depth`. Of videos the index is read and whole files are compared; with `video` they are decoded, and
+    copies and shared frames are found in what they show. Read the data set with `on_error="skip"`, then files that cannot be
+    read are findings instead of errors. `progress` shows a bar on stderr.
 
     Raises `ProtocolError` for a protocol that is unknown or cannot be filled.
     """
@@ -66,17 +66,12 @@ def audit(
                 signals[clip.id] = signal
         read[modality] = len(contents) + len(indices)
         if indices:
-            findings += check_indices(indices, splits)
             contents = same_files([clip for clip in clips if clip.id in indices])
         found, copied, sharing = check_copies(contents, {clip.id: clip.label for clip in clips}, modality, splits)
         by_copy += copied
         by_frame += sharing
-        findings += [
-            *found,
-            *([] if indices else check_clips(contents, modality, splits)),
-            *check_zeros(zeros, splits),
-            *check_saturation(signals, splits),
-        ]
+        checked = check_indices(indices, splits) if indices else check_clips(contents, modality, splits)
+        findings += [*found, *checked, *check_zeros(zeros, splits), *check_saturation(signals, splits)]
     findings += [*check_sides(dataset, splits), *check_labels(dataset, splits)]
     if unreadable:
         touches = clip_touches(splits, [clip for item in unreadable for clip in item.clips])
