@@ -283,14 +283,15 @@ def test_text_is_not_taken_for_a_picture_of_text(tmp_path):
 
 @pytest.mark.parametrize("name", ["h264.mkv", "h264.ts", "mpeg4.avi", "mjpeg.avi", "mpeg2.mpg"])
 def test_a_file_that_was_cut_off_is_used_as_far_as_it_goes(name, made, tmp_path):
-    whole, data = decode_all(made(name)), made(name).read_bytes()
-    path = tmp_path / made(name).name
-    for share in (0.35, 0.5, 0.9):
+    codec, options = KINDS[name]
+    path = write_video(tmp_path / name, codec, **{**options, "height": 144, "width": 176})
+    whole, data = decode_all(path), path.read_bytes()
+    for share in (0.6, 0.75, 0.9):
         path.write_bytes(data[: int(share * len(data))])
         about = video.index(path)
-        assert 5 < len(about) < 40
-        found = video.read_frames(path, range(len(about)))
-        assert (np.abs(found.astype(int) - whole[: len(about)]).mean((1, 2, 3)) < 1).mean() > 0.8
+        sound = len(about) - 2  # the last may be cut where a format does not say how long it was
+        assert 2 < len(about) < 40
+        np.testing.assert_array_equal(video.read_frames(path, range(len(about)))[:sound], whole[:sound])
 
 
 def test_a_table_that_promises_more_than_the_file_holds_is_not_believed(tmp_path):
@@ -330,11 +331,11 @@ def test_damage_ends_in_pictures_or_in_a_data_error(name, made, tmp_path):
 
 
 def test_a_frame_that_cannot_be_decoded_is_the_one_before_it(tmp_path):
-    path = write_video(tmp_path / "a.avi", "mjpeg", 8, pixels="yuvj420p")
+    path = write_video(tmp_path / "a.mov", "png", 8, pixels="rgb24")
     whole, data = decode_all(path), bytearray(path.read_bytes())
-    starts = [i for i in range(len(data) - 4) if data[i : i + 4] == b"00dc" and data[i + 8 : i + 10] == b"\xff\xd8"]
+    starts = [i for i in range(len(data)) if data[i : i + 4] == b"\x89PNG"]
     assert len(starts) == 8
-    data[starts[3] + 8 : starts[4]] = bytes(starts[4] - starts[3] - 8)
+    data[starts[3] : starts[3] + 200] = bytes(200)
     path.write_bytes(data)
     np.testing.assert_array_equal(video.read_frames(path, [2, 3, 4]), whole[[2, 2, 4]])
     np.testing.assert_array_equal(video.read_frames(path, [3]), whole[[2]])

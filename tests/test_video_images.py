@@ -73,7 +73,8 @@ def test_what_is_wrong_with_images_is_said(tmp_path):
     for frame, said in ((1, r"2\.png: .*an image \(jpg, png, bmp\) is expected"), (2, r"3\.png: it has 9 x 9 pixels, the first 64 x 48")):
         with pytest.raises(DataError, match=said):
             video.read_frames(folder, [frame])
-    (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:2000])
+    whole = (folder / "1.png").read_bytes()
+    (folder / "1.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"1\.png: .*truncated"):
         video.read_frames(folder, [0])
     Image.fromarray(np.zeros((48, 64), np.uint16)).save(folder / "1.png")

@@ -165,7 +165,7 @@ def look(path: Path) -> Packets:
     with opened(path) as (container, stream):
         context = stream.codec_context
         context.thread_count = 1
-        fallback = stream.average_rate or stream.guessed_rate
+        fallback = stream.guessed_rate or stream.average_rate
         try:
             for packet in _whole_packets(container, stream):
                 if len(key) >= MOST_PACKETS:
@@ -200,14 +200,16 @@ def look(path: Path) -> Packets:
 
 def _packets(columns: tuple[np.ndarray, ...], timed: bool, time_base: Fraction, path: Path, about: dict[str, Any]) -> Packets:
     pts, dts, key, hidden = columns
-    start = int(key.argmax())
     if not len(key):
         raise DataError(f"there is no whole frame in it; {_EXPECTED}", path)
+    start = int(key.argmax())
     key = key.copy()
     key[start] = True  # where no packet says so, it is the first
     shown = np.flatnonzero(~hidden)
     shown = shown[shown >= start]
     timed = timed and len(np.unique(pts)) == len(pts)
+    if about["container"] == "avi":  # it has no time of showing; FFmpeg guesses, wrongly where frames are not stored in order
+        timed = timed and (pts == dts).all()
     if timed:
         shown = shown[pts[shown] >= pts[start]]
         shown = shown[np.argsort(pts[shown])]
@@ -317,8 +319,7 @@ class Decoder:
         self._context.thread_count = min(threads + 4, 16) if threads > 1 else 1  # most of them wait for another's picture
         self._read = _whole_packets(container, stream)
         self._at = 0  # the packet that comes next
-        # Frames that no other needs; not in AVI, where a packet may hold two.
-        self._skips = packets.timed and packets.codec in _SAYS_NEEDED and packets.container != "avi"
+        self._skips = packets.timed and packets.codec in _SAYS_NEEDED
         self._skipping = False
 
     def run(self, run: Run, emit: Emit) -> None:

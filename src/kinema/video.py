@@ -256,13 +256,15 @@ def _fill(path: Path, packets: files.Packets, row: dict[int, int], done: set[int
     """Give the frames that did not come the picture shown before them, or where there is none the next one."""
     numbers = {int(packet): number for number, packet in enumerate(packets.shown)}
     missing = sorted((numbers[packet], i) for packet, i in row.items() if packet not in done)
-    keys = np.flatnonzero(packets.key[packets.shown] & (np.arange(len(packets.shown)) <= missing[0][0]))
+    keys = np.flatnonzero(packets.key[packets.shown][: missing[0][0]])
     pictures, before = files.Pictures(packets.turn, out.shape[1], out.shape[2]), None
     for first in sorted({int(keys[-1]) if len(keys) else 0, 0}, reverse=True):
         with files.decoding(path, packets, 1) as decoder:
             for number, frame in decoder.onwards(first):
-                while missing and (number == missing[0][0] or (number > missing[0][0] and (before is not None or first == 0))):
-                    pictures.write(frame if number == missing[0][0] or before is None else before, out[missing.pop(0)[1]])
+                if before is None and number > missing[0][0] and first:
+                    break  # nothing before it from there on: once more from the start on
+                while missing and number >= missing[0][0]:
+                    pictures.write(frame if before is None or number == missing[0][0] else before, out[missing.pop(0)[1]])
                 if not missing:
                     return
                 before = frame
