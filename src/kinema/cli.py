@@ -18,7 +18,7 @@ from kinema.training.recipe import Recipe
 def predict(
     files: list[str],
     *,
-    bundle: str = "utd-mhad-skeleton",
+    bundle: str | None = None,
     top: int = 5,
     window: float | None = None,
     stride: float | None = None,
@@ -32,7 +32,7 @@ def predict(
 
     Args:
         files: Recordings, or folders of them, in a data set's own format (see `kinema data list`) or Kinema's.
-        bundle: Name of a bundle that ships with Kinema, or path of one.
+        bundle: Name of a bundle that ships with Kinema, or path of one. Default: utd-mhad-skeleton for 3-D skeletons, actions-2d for 2-D.
         top: Number of labels shown, the most probable first.
         window: Seconds of a window; a longer recording is answered window by window. Default: the bundle's own way.
         stride: Seconds from the start of one window to the start of the next. Default: half a window.
@@ -47,8 +47,9 @@ def predict(
     from kinema.recognition.report import predictions_text
 
     size = parse_size(render_size) if render_size else None
-    predictions = load(bundle).predict_files(files, window=window, stride=stride, on_error=on_error)
-    data = {"bundle": bundle, "predictions": [prediction.to_dict(top) for prediction in predictions]}
+    recognizer = load(bundle)
+    predictions = recognizer.predict_files(files, window=window, stride=stride, on_error=on_error)
+    data = {"bundle": bundle or recognizer.name, "predictions": [prediction.to_dict(top) for prediction in predictions]}
     answer(predictions_text(predictions, top), data, json)
     if render:
         for path in render_predictions(predictions, render, top, size=size, fps=render_fps):

@@ -36,7 +36,7 @@ def evaluate(
 ) -> tuple[dict[str, Any], Scores]:
     """Measure a bundle on one part of a data set's split. Returns the result, as plain values, and the scores behind it.
 
-    Classes are matched by name (ignoring case and runs of spaces), so the data set may order them as it likes. The part "val"
+    Classes are matched by name, or as the bundle's vocabulary tells, so the data set may order them as it likes. The part "val"
     is the one that the bundle's own recipe cut from the training part. With `on_error="skip"` clips that cannot be prepared
     (a single frame, nobody observed) are left out and listed under `skipped`.
 
@@ -114,19 +114,16 @@ def _with_validation(split: Split, bundle: Bundle, dataset: Dataset) -> Split:
 def _labels_of_bundle(clips: Sequence[Clip], dataset: Dataset, bundle: Bundle) -> dict[str, int]:
     """The bundle's class index of each clip, by clip id."""
 
-    def plain(name: str) -> str:
-        return " ".join(name.casefold().split())
-
-    index = {plain(name): i for i, name in enumerate(bundle.classes)}
+    index = {name: bundle.class_of(name, dataset.name) for name in dataset.classes}
     names = {clip.id: dataset.classes[clip.label] for clip in clips}
-    foreign = sorted({name for name in names.values() if plain(name) not in index})
+    foreign = sorted({name for name in names.values() if index[name] is None})
     if foreign:
         count = sum(name in foreign for name in names.values())
         raise DataError(
             f"data set {dataset.name!r}: {count} of {len(names)} clips show what bundle {bundle.name!r} does not know "
             f"({', '.join(foreign[:5])}{', ...' if len(foreign) > 5 else ''}); its classes are {', '.join(bundle.classes)}"
         )
-    return {clip_id: index[plain(name)] for clip_id, name in names.items()}
+    return {clip_id: index[name] for clip_id, name in names.items()}
 
 
 def _seen(bundle: Bundle, dataset: Dataset, scores: Scores) -> int | None:

@@ -16,7 +16,7 @@ from kinema.bundle import load as load_bundle
 from kinema.clip import Clip, PoseSequence
 from kinema.depth_crop import DepthCrop, LazyDepth, depth_crop
 from kinema.errors import BundleError, DataError, KinemaError, LayoutError
-from kinema.fused import FusedBundle, plain
+from kinema.fused import FusedBundle
 from kinema.fused import load as load_any
 from kinema.layout import conversion, get_layout
 from kinema.recognition.answers import sample_probabilities
@@ -65,7 +65,12 @@ class Recognizer:
             raise KinemaError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
 
     def __repr__(self) -> str:
-        return f"<Recognizer {self.bundle.name} on {self.device}>"
+        return f"<Recognizer {self.name} on {self.device}>"
+
+    @property
+    def name(self) -> str:
+        """That of the bundle."""
+        return self.bundle.name
 
     def predict(
         self,
@@ -174,9 +179,12 @@ class Recognizer:
         """Raise `BundleError` with the reason where this bundle cannot take such skeletons."""
         bundle = self.bundle
         wants = f"bundle {bundle.name!r} takes {bundle.dims}-D points"
-        if pose.dims != bundle.dims:
+        seen = bundle.input.project and pose.dims == 3  # as an image would show them
+        if pose.dims != bundle.dims and not seen:
             raise BundleError(f"{wants}; these are {pose.dims}-D")
-        if pose.unit != bundle.unit and not (pose.unit == "mm" and bundle.unit == "m") and not self._any_image_unit(pose):
+        if seen and pose.unit not in ("m", "mm"):
+            raise BundleError(f"{wants}, and makes them of 3-D points in 'm'; these are in {pose.unit!r}")
+        if not seen and pose.unit != bundle.unit and not (pose.unit == "mm" and bundle.unit == "m") and not self._any_image_unit(pose):
             raise BundleError(f"{wants} in {bundle.unit!r}; these are in {pose.unit!r}")
         try:
             conversion(pose.layout, get_layout(bundle.input.layout))
@@ -232,7 +240,7 @@ class Recognizer:
         if flaw:
             raise BundleError(f"clip {clip.id!r}: {flaw}")
         # Recordings of both image units go through the model together; what it is given must not depend on which came first.
-        return pose if pose.unit == bundle.unit else replace(pose, unit=bundle.unit)
+        return pose if pose.unit == bundle.unit or pose.dims != bundle.dims else replace(pose, unit=bundle.unit)
 
     @property
     def least_frames(self) -> int:
@@ -253,16 +261,18 @@ class Recognizer:
         return windows
 
     def _truth(self, label: str | None) -> int | None:
-        """The bundle's class of that name, whatever its capitals and spaces."""
-        if label is None:
-            return None
-        return next((i for i, name in enumerate(self.bundle.classes) if plain(name) == plain(label)), None)
+        """The bundle's class of that name, or of its vocabulary."""
+        return None if label is None else self.bundle.class_of(label)
 
 
-def load(bundle: Bundle | FusedBundle | str | Path, device: str = "cpu") -> Recognizer:
-    """A recognizer from the name or path of a bundle, of one model or of several that are fused."""
+def load(bundle: Bundle | FusedBundle | str | Path | None = None, device: str = "cpu") -> Recognizer:
+    """A recognizer from the name or path of a bundle, of one model or of several that are fused; without one, from the shipped bundles:
+    `kinema.recognition.shipped` tells which answers what."""
     from kinema.recognition.fused import FusedRecognizer
+    from kinema.recognition.shipped import ShippedRecognizer
 
+    if bundle is None:
+        return ShippedRecognizer(device)
     loaded = load_any(bundle)
     return FusedRecognizer(loaded, device) if isinstance(loaded, FusedBundle) else Recognizer(loaded, device)
 
