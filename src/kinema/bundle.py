@@ -144,6 +144,26 @@ class Bundle:
             shapes["video"] = self.video.shape
         return Shapes(**shapes) if len(shapes) > 1 else next(iter(shapes.values()))
 
+    def class_of(self, label: str, dataset: str = "") -> int | None:
+        """Index of the class that what somebody calls `label` shows; None for none of them.
+
+        That is the class of this name, whatever its capitals and spaces, or the one that the recipe (`data.classes`) makes of labels of
+        this name: in `dataset`, where that is given, else in any, if they all go to one class.
+        """
+        known = {plain(name): i for i, name in enumerate(self.classes)}
+        data = self.recipe.get("data")
+        vocabulary = data.get("classes") if isinstance(data, dict) else None
+        made: dict[str, set[int | None]] = {}
+        for name, members in vocabulary.items() if isinstance(vocabulary, dict) else ():
+            for member in members if isinstance(members, list) else ():
+                for key in {plain(str(member)), plain(str(member).rpartition("/")[2])}:
+                    made.setdefault(key, set()).add(known.get(plain(str(name))))
+        label = plain(label)
+        for found in (made.get(f"{plain(dataset)}/{label}"), {known[label]} if label in known else None, made.get(label)):
+            if found and len(found) == 1:
+                return next(iter(found))
+        return None
+
     @cached_property
     def hash(self) -> str:
         """SHA-256 of the bundle's file, in hexadecimal; tables and results show the first 16 characters."""
@@ -201,6 +221,11 @@ class Bundle:
             f"  classes  {', '.join(self.classes)}",
         ]
         return "\n".join([*lines, *ending(self.result, self.notes)])
+
+
+def plain(name: str) -> str:
+    """A class name without what does not matter: capitals and runs of spaces."""
+    return " ".join(name.casefold().split())
 
 
 def shipped() -> list[str]:

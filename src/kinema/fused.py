@@ -16,7 +16,7 @@ import numpy as np
 
 from kinema import bundle as bundles
 from kinema._write import write_whole
-from kinema.bundle import Bundle
+from kinema.bundle import Bundle, plain
 from kinema.errors import BundleError, DataError, unknown
 
 if TYPE_CHECKING:
@@ -134,6 +134,10 @@ class FusedBundle:
         """K class names, in the first member's order."""
         return self.members[0].classes
 
+    def class_of(self, label: str, dataset: str = "") -> int | None:
+        """As `Bundle.class_of`, by the first member's vocabulary."""
+        return self.members[0].class_of(label, dataset)
+
     @property
     def modalities(self) -> tuple[str, ...]:
         """What its members take, all together."""
@@ -183,11 +187,6 @@ def load(source: str | Path | Bundle | FusedBundle) -> Bundle | FusedBundle:
         raise BundleError(f"{path}: {error}") from error
     loaded.__dict__["hash"] = digest
     return loaded
-
-
-def plain(name: str) -> str:
-    """A class name without what does not matter: capitals and runs of spaces."""
-    return " ".join(name.casefold().split())
 
 
 def _about(fused: FusedBundle) -> dict[str, Any]:
