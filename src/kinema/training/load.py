@@ -123,8 +123,6 @@ def check_recipe(recipe: Recipe, source: str | Path = "recipe") -> Recipe:
         raise RecipeError(f'{source}: quotes is {recipe.quotes!r}; "FILE: ROW" is expected, and only with data.use: all')
     if recipe.init.arch and not recipe.init.bundle:
         raise RecipeError(f"{source}: init.arch is {recipe.init.arch!r}, of weights in no file; init.bundle names it")
-    if recipe.init.freeze and not recipe.init.bundle:
-        raise RecipeError(f"{source}: init.freeze would freeze random values; init.bundle names the weights that are frozen")
     if recipe.fit.encode and not recipe.init.freeze:
         raise RecipeError(f"{source}: fit.encode is for an encoder that is frozen; init.freeze names its parameters")
     if recipe.fit.encode and recipe.video_augment.cutmix:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -209,7 +209,7 @@ def planned_runs(study: Study, row: Row, folder: Path, out_runs: Path) -> Iterat
         for fold in _folds(row, base):
             changes = {"seed": seed} | start | ({"data.fold": fold} if fold else {})
             recipe = load_recipe(folder / row.recipe, typed.merged(row.set, changes))
-            name = "-".join(filter(None, (slug(fold), f"seed{seed}", _run_hash(recipe))))
+            name = "-".join(filter(None, (slug(fold), f"seed{seed}", _run_hash(recipe, out_runs))))
             yield Run(row, fold, seed, recipe, out_runs / study.result / slug(row.name) / name)
 
 
@@ -234,12 +234,20 @@ def _folds(row: Row, recipe: Recipe) -> tuple[str, ...]:
     return tuple(row.folds)
 
 
-def _run_hash(recipe: Recipe) -> str:
+def _run_hash(recipe: Recipe, out_runs: Path) -> str:
     if recipe.init.bundle is None:
         return recipe_hash(recipe)[:8]
+    from safetensors.torch import save as to_bytes
+
     from kinema.training.importing import start_bundle
 
-    return hashlib.sha256((recipe_hash(recipe) + start_bundle(recipe.init, recipe.input.layout).hash).encode()).hexdigest()[:8]
+    # By the weights alone: what else a bundle says may come to say more.
+    state = start_bundle(recipe.init, recipe.input.layout).state
+    start = hashlib.sha256(to_bytes({key: value.contiguous() for key, value in state.items()})).hexdigest()
+    if Path(recipe.init.bundle).is_relative_to(out_runs):  # wherever the folder of runs is
+        inside = Path("runs") / Path(recipe.init.bundle).relative_to(out_runs)
+        recipe = replace(recipe, init=replace(recipe.init, bundle=str(inside)))
+    return hashlib.sha256((recipe_hash(recipe) + start).encode()).hexdigest()[:8]
 
 
 def slug(text: str) -> str:
