@@ -1,5 +1,7 @@
 """Videos as samples: which frames, which part of them, in which colours; and that all frames of a sample are treated alike."""
 
+import threading
+import time
 from dataclasses import replace
 from fractions import Fraction
 
@@ -9,8 +11,9 @@ import torch
 
 from kinema.clip import Clip, VideoSource
 from kinema.errors import DataError, RecipeError
+from kinema.shape import DepthShape, Shapes
 from kinema.transforms import sampling, video
-from kinema.transforms.batches import Batch, cutmix
+from kinema.transforms.batches import Batch, ahead, cutmix
 from kinema.transforms.video_config import VideoAugment, VideoInput
 from kinema.transforms.video_samples import VideoSamples
 
@@ -276,6 +279,37 @@ def test_cutmix_is_for_videos_alone():
     batch = Batch({"x": torch.zeros(2, 1, 2, 3, 3), "mask": None, "video": torch.zeros(2, 3, 2, 8, 8)}, torch.arange(2))
     with pytest.raises(RecipeError, match=r"video_augment.cutmix is for models of videos alone; this one is given x and mask and video"):
         cutmix(batch, torch.eye(2), 1.0)
+
+
+class Shown:
+    """As much of samples as `ahead` looks at."""
+
+    def __init__(self, shape):
+        self.shape = shape
+
+
+@pytest.mark.parametrize("shape", [RAW.shape, Shapes(video=RAW.shape), DepthShape(1, 8, 8)])
+def test_batches_come_in_order_and_those_of_videos_are_made_ahead(shape):
+    made, used = [], []
+    for one in ahead(Shown(shape), lambda given: (made.append(threading.current_thread()), 2 * given)[1], range(4)):
+        used.append(one)
+        if len(used) == 1 and not isinstance(shape, DepthShape):
+            while len(made) < 2:  # the second, before anybody asked for it
+                time.sleep(1e-3)
+    assert used == [0, 2, 4, 6]
+    assert (threading.main_thread() in made) == isinstance(shape, DepthShape)
+
+
+def test_what_goes_wrong_ahead_is_raised_when_it_is_used():
+    got = []
+    with pytest.raises(DataError, match="broken"):
+        for one in ahead(Shown(RAW.shape), lambda given: _raise(DataError("broken")) if given == 2 else given, range(4)):
+            got.append(one)
+    assert got == [0, 1]
+
+
+def _raise(error):
+    raise error
 
 
 def test_what_samples_tell(tmp_path):

@@ -21,7 +21,7 @@ from kinema.training.data import augmentation
 from kinema.training.optimizers import Loss, MovingAverage, Schedule, make_optimizer
 from kinema.training.recipe import Recipe
 from kinema.training.transfer import training_mode
-from kinema.transforms.batches import Samples, cutmix, mixup
+from kinema.transforms.batches import Batch, Samples, ahead, cutmix, mixup
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -131,26 +131,31 @@ class Stage:
         order = draw_order(self.train_samples.labels, self.fit.balanced, self.fit.repeats, order_generator)
         parts = batches(order, self.fit.batch_size, least=2 * ranks)
         sums = torch.zeros(2, device=self.fabric.device)
-        for step, part in enumerate(parts):
+        made = ahead(self.train_samples, lambda part: self._batch(part[rank::ranks], generator), parts)
+        for step, (part, (batch, targets)) in enumerate(zip(parts, made, strict=True)):
             share = 1 / len(parts)
             for group in self.optimizer.param_groups:
                 group["lr"] = self._lr(epoch + step * share, share) * group.get("scale", 1.0)
             # Each device's part counts by its size, so that the devices' mean gradient is that of the whole batch.
-            sums += self._step(part[rank::ranks], ranks / len(part), generator)
+            sums += self._step(batch, targets, ranks / len(part))
             after_step((step + 1) * share)
         loss, correct = (self.fabric.all_reduce(sums, reduce_op="sum") / len(order)).tolist()
         if not math.isfinite(loss):
             raise KinemaError(f"training diverged in epoch {epoch + 1}: the loss is {loss}; lower fit.lr, or limit gradients with fit.clip")
         return {"train_loss": loss, "train_top1": correct}
 
-    def _step(self, part: Tensor, scale: float, generator: torch.Generator) -> Tensor:
-        """One step of the optimiser; (2,) sums over the samples: loss, and how many were right."""
+    def _batch(self, part: Tensor, generator: torch.Generator) -> tuple[Batch, Tensor]:
+        """The training samples `part`, changed at random, and (B, K) targets."""
         batch = self.train_samples.batch(part, augment=self.augment, generator=generator, device=self.fabric.device)
         targets = self.loss.targets(batch.labels)
         if self.recipe.augment.mixup:
             batch, targets = mixup(batch, targets, self.recipe.augment.mixup, generator)
         if "video" in batch.inputs and self.recipe.video_augment.cutmix:
             batch, targets = cutmix(batch, targets, self.recipe.video_augment.cutmix, generator)
+        return batch, targets
+
+    def _step(self, batch: Batch, targets: Tensor, scale: float) -> Tensor:
+        """One step of the optimiser; (2,) sums over the samples: loss, and how many were right."""
         logits = self.model(**batch.inputs)
         losses = self.loss(logits, targets)
         self.fabric.backward(losses.sum() * scale)
@@ -218,15 +223,17 @@ def probabilities(model: nn.Module, samples: Samples, fabric: Fabric, batch_size
             buffer.copy_(fabric.broadcast(buffer))
     # Every device answers as many samples as the others, if need be the last one once more.
     places = torch.arange(math.ceil(count / ranks) * ranks)[fabric.global_rank :: ranks]
+    looks = [(part, view) for part in places.clamp(max=count - 1).split(batch_size) for view in range(views)]
+    made = ahead(samples, lambda look: samples.batch(look[0], view=look[1], views=views, device=fabric.device), looks)
     parts = []
-    for part in places.clamp(max=count - 1).split(batch_size):
-        total = 0.0
-        for view in range(views):
-            batch = samples.batch(part, view=view, views=views, device=fabric.device)
-            with fabric.autocast():
-                logits = model(**batch.inputs)
-            total = total + logits.float().cpu().double().softmax(1)
-        parts.append(total / views)
+    for (_, view), batch in zip(looks, made, strict=True):
+        with fabric.autocast():
+            logits = model(**batch.inputs)
+        p = logits.float().cpu().double().softmax(1) / views
+        if view:
+            parts[-1] += p
+        else:
+            parts.append(p)
     model.train(was_training)
     own = torch.cat(parts)
     if ranks == 1:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
@@ -11,11 +12,13 @@ from torch import Tensor
 
 from kinema.clip import Clip
 from kinema.errors import DataError, RecipeError
-from kinema.shape import Shape
+from kinema.shape import Shape, VideoShape
 from kinema.transforms.pose import draw_mix, mix_points
 from kinema.transforms.sampling import uniform
 
 Read = TypeVar("Read")
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 @dataclass
@@ -76,6 +79,23 @@ class Samples(Protocol):
         device: torch.device | str | None = None,
     ) -> Batch:
         """The samples `indices`; without `augment` nothing is random. `view` of `views`: looks at a test sample to be averaged over."""
+
+
+def ahead(samples: Samples, make: Callable[[Given], Made], given: Iterable[Given]) -> Iterator[Made]:
+    """What `make` makes of each of `given`, in order. Of videos a thread makes the next batch while one is used: reading them takes long,
+    and lets others work. All that is drawn must be drawn by `make`, so that it is drawn in the same order."""
+    shape = samples.shape
+    if not isinstance(shape, VideoShape) and getattr(shape, "video", None) is None:
+        yield from map(make, given)
+        return
+    with ThreadPoolExecutor(1, "kinema-batches") as pool:
+        coming: Future[Made] | None = None
+        for one in given:
+            made, coming = coming, pool.submit(make, one)
+            if made is not None:
+                yield made.result()
+        if coming is not None:
+            yield coming.result()
 
 
 def usable(clips: Sequence[Clip], read: Callable[[Clip], Read], on_error: str = "raise") -> tuple[list[tuple[Clip, Read]], list[DataError]]:
