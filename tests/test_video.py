@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from make_videos import decode_all, picture, write_sound, write_video
 
-from kinema import _video_file, video
+from kinema import _video_decoder, _video_file, video
 from kinema.clip import VideoSource
 from kinema.errors import DataError
 
@@ -71,7 +71,7 @@ def test_frames_are_those_of_a_plain_pass_through_the_file(name, made):
     "name", ["h264 with B-frames.mp4", "open groups.mp4", "mpeg2.ts", "mjpeg.avi", "hevc.mp4", "vp9.webm", "h264.h264"]
 )
 def test_frames_are_the_same_however_many_threads_decode(name, made, monkeypatch):
-    monkeypatch.setattr(_video_file, "_WORTH_THREADS", 0)
+    monkeypatch.setattr(_video_decoder, "_WORTH_THREADS", 0)
     whole = decode_all(made(name))
     for threads in (1, 2, 5):
         for frames in (list(range(40)), [5], [2, 14, 25, 38], [0, 10, 11, 12, 39]):
@@ -80,7 +80,7 @@ def test_frames_are_the_same_however_many_threads_decode(name, made, monkeypatch
 
 @pytest.mark.parametrize("name", ["h264 with B-frames.mp4", "h264.ts", "mpeg2.mpg", "h264.avi"])
 def test_frames_far_apart_are_sought_not_read_over(name, made, monkeypatch):
-    monkeypatch.setattr(_video_file, "_NEAR", 0)
+    monkeypatch.setattr(_video_decoder, "_NEAR", 0)
     whole = decode_all(made(name))
     for frames in ([25], [39], [13, 35], [36, 12, 24]):
         np.testing.assert_array_equal(video.read_frames(made(name), frames, threads=1), whole[frames])
@@ -90,8 +90,8 @@ def test_a_few_frames_of_a_long_video_need_a_few_packets(tmp_path, monkeypatch):
     path = write_video(tmp_path / "long.mp4", frames=600, g="12", bf="2")
     video.index(path)
     decoded = []
-    decode = _video_file.decode
-    monkeypatch.setattr(_video_file, "decode", lambda context, packet: decoded.append(packet) or decode(context, packet))
+    decode = _video_decoder.decode
+    monkeypatch.setattr(_video_decoder, "decode", lambda context, packet: decoded.append(packet) or decode(context, packet))
     asked = [37, 112, 187, 262, 337, 412, 487, 562]
     assert len(video.read_frames(path, asked, threads=1)) == 8
     assert len(decoded) < 8 * 14
@@ -99,8 +99,8 @@ def test_a_few_frames_of_a_long_video_need_a_few_packets(tmp_path, monkeypatch):
 
 def test_frames_that_no_other_needs_are_skipped(made, monkeypatch):
     path, given = made("h264 with B-frames.mp4"), []
-    decode = _video_file.decode
-    monkeypatch.setattr(_video_file, "decode", lambda context, packet: given.append(decode(context, packet)) or given[-1])
+    decode = _video_decoder.decode
+    monkeypatch.setattr(_video_decoder, "decode", lambda context, packet: given.append(decode(context, packet)) or given[-1])
     video.read_frames(path, [10], threads=1)
     assert sum(map(len, given)) < 9
 

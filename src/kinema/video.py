@@ -15,6 +15,8 @@ decoded is replaced by the frame shown before it; where none of the frames asked
 
 from __future__ import annotations
 
+import itertools
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -27,6 +29,7 @@ import numpy as np
 
 from kinema import _video_file as files
 from kinema import _video_images as images
+from kinema._video_decoder import Pictures, Run, decoding, plan, share
 from kinema.clip import VideoSource
 from kinema.errors import DataError
 
@@ -101,7 +104,7 @@ def read_frames(source: VideoSource | str | Path, frames: Sequence[int] | np.nda
     out = np.empty((len(wanted), height, width, 3), np.uint8)
     if len(wanted):
         if isinstance(detail, files.Packets):
-            _read_file(source.path, detail, wanted + first, out, threads or files.cores())
+            _read_file(source.path, detail, wanted + first, out, threads or _cores())
         else:
             for row, image in zip(out, (detail[i] for i in wanted + first), strict=True):
                 row[:] = _image(image, (height, width), about)
@@ -121,22 +124,27 @@ def stream(source: VideoSource | str | Path, size: Size = None) -> Iterator[tupl
         for seconds, image in zip(about.times, detail[first:], strict=False):
             yield float(seconds), _image(image, (height, width), about)
         return
-    shown = 0
-    with files.decoding(source.path, detail, files.cores()) as decoder:
-        pictures = files.Pictures(detail.turn, height, width)
-        for number, frame in decoder.onwards(first):
-            if number >= first + len(about):
-                break
-            picture = np.empty((height, width, 3), np.uint8)
-            pictures.write(frame, picture)
-            yield float(about.times[number - first]), picture
-            shown += 1
+    pictures, following, stop, shown = Pictures(detail.turn, height, width), first, first + len(about), 0
+    for threads in (_cores(), 1):
+        with decoding(source.path, detail, threads) as decoder:
+            for number, frame in itertools.takewhile(lambda item: item[0] < stop, decoder.onwards(following)):
+                picture = np.empty((height, width, 3), np.uint8)
+                pictures.write(frame, picture)
+                yield float(about.times[number - first]), picture
+                following, shown = number + 1, shown + 1
+        if not decoder.lost or following >= stop:
+            break
     if not shown:
         raise DataError("no frame of it can be decoded; a whole file is expected", source.path)
 
 
 def _source(source: VideoSource | str | Path) -> VideoSource:
     return source if isinstance(source, VideoSource) else VideoSource(Path(source))
+
+
+def _cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _size(size: Size, about: VideoIndex, path: Path) -> tuple[int, int]:
@@ -228,21 +236,21 @@ def _image(path: Path, size: tuple[int, int], about: VideoIndex) -> np.ndarray:
 def _read_file(path: Path, packets: files.Packets, wanted: np.ndarray, out: np.ndarray, threads: int) -> None:
     """Fill `out` with the frames of these numbers, increasing."""
     row = {int(packets.shown[number]): i for i, number in enumerate(wanted)}
-    runs = files.plan(packets, list(row))
+    runs = plan(packets, list(row))
     done: set[int] = set()
 
-    def read(part: list[files.Run], threads: int) -> None:
-        pictures = files.Pictures(packets.turn, out.shape[1], out.shape[2])
+    def read(part: list[Run], threads: int) -> None:
+        pictures = Pictures(packets.turn, out.shape[1], out.shape[2])
 
         def emit(packet: int, frame: Any) -> None:
             pictures.write(frame, out[row[packet]])
             done.add(packet)
 
-        with files.decoding(path, packets, threads) as decoder:
+        with decoding(path, packets, threads) as decoder:
             for run in part:
                 decoder.run(run, emit)
 
-    parts, each = files.share(packets, runs, threads)
+    parts, each = share(packets, runs, threads)
     if len(parts) == 1:
         read(runs, each)
     else:
@@ -257,9 +265,9 @@ def _fill(path: Path, packets: files.Packets, row: dict[int, int], done: set[int
     numbers = {int(packet): number for number, packet in enumerate(packets.shown)}
     missing = sorted((numbers[packet], i) for packet, i in row.items() if packet not in done)
     keys = np.flatnonzero(packets.key[packets.shown][: missing[0][0]])
-    pictures, before = files.Pictures(packets.turn, out.shape[1], out.shape[2]), None
+    pictures, before = Pictures(packets.turn, out.shape[1], out.shape[2]), None
     for first in sorted({int(keys[-1]) if len(keys) else 0, 0}, reverse=True):
-        with files.decoding(path, packets, 1) as decoder:
+        with decoding(path, packets, 1) as decoder:
             for number, frame in decoder.onwards(first):
                 if before is None and number > missing[0][0] and first:
                     break  # nothing before it from there on: once more from the start on
