@@ -216,3 +216,18 @@ def test_studies_are_found_by_path_by_name_and_by_system(tmp_path):
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_every_shipped_study_names_recipes_that_parse(path):
     assert load_study(path).rows
+
+
+def test_of_several_data_sets_each_is_a_row_too(study, tmp_path):
+    path = study(
+        "title: Two\nresult: two\nrows:\n  - {name: both, recipe: ../toy.yaml, folds: ['1', '2'],"
+        " set: {data.name: one+two, data.protocol: leave-one-out+leave-one-out, fit.selection: last}}"
+    )
+    rows = json.loads(run_study(path, tmp_path / "runs", tmp_path / "results").read_text())["rows"]
+    assert [(row["name"], row["dataset"], row["n_test"]) for row in rows] == [
+        ("both", "one+two", 24),
+        ("both: one", "one", 12),
+        ("both: two", "two", 12),
+    ]
+    runs = [row["top1"]["runs"][0] for row in rows]
+    assert runs[0] == pytest.approx((runs[1] + runs[2]) / 2)

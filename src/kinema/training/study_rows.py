@@ -7,6 +7,8 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from kinema import bundle
 from kinema.datasets.protocols import leak_note
 from kinema.errors import RecipeError
@@ -65,9 +67,15 @@ def _rows_of_unit(row: Row, name: str, unit: str, runs: Runs, data: DataConfig, 
         trained = {f"{group}/{fold}": n for group in groups for fold, n in trained.items()}
     if all("/" in fold for fold in trained):
         return cornell_rows(name, dataset, protocol, of_seed, trained, **about)
-    if row.folds is None:
-        return [scores_row(name, dataset, protocol, {seed: by_fold[""] for seed, by_fold in of_seed.items()}, trained[""], **about)]
-    return [scores_row(name, dataset, protocol, of_seed, trained, **about)]
+
+    def as_row(name: str, dataset: str, runs: Mapping[int, Mapping[str, Scores]]) -> dict[str, Any]:
+        if row.folds is None:
+            return scores_row(name, dataset, protocol, {seed: of[""] for seed, of in runs.items()}, trained[""], **about)
+        return scores_row(name, dataset, protocol, runs, trained, **about)
+
+    sets = dataset.split("+") if "+" in dataset else ()
+    alone = [{seed: {fold: _of_set(each, scores) for fold, scores in of.items()} for seed, of in of_seed.items()} for each in sets]
+    return [as_row(name, dataset, of_seed), *(as_row(f"{name}: {each}", each, runs) for each, runs in zip(sets, alone, strict=True))]
 
 
 def leak_of(runs: Runs) -> str | None:
@@ -75,6 +83,11 @@ def leak_of(runs: Runs) -> str | None:
     of_fold = {fold: run.result for (_, fold), run in runs.items()}
     leak = sum(result.get("leak", 0) for result in of_fold.values())
     return leak_note(leak, sum(result["n_test"] for result in of_fold.values())) if leak else None
+
+
+def _of_set(name: str, scores: Scores) -> Scores:
+    """The answers to the clips of one of several data sets, whose name stands in front of their ids."""
+    return scores.select(np.array([clip_id.startswith(f"{name}/") for clip_id in scores.clip_ids])[scores.clip])
 
 
 def scores_in(unit: str, run: RunResult, name: str) -> Scores:
