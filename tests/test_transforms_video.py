@@ -263,6 +263,21 @@ def test_changed_colours_stay_colours(tmp_path):
     assert x.min() >= 0 and x.max() <= 1
 
 
+@pytest.mark.parametrize("colours", ["rgb", "grey"])
+def test_samples_are_coloured_alike_one_by_one_and_together(colours):
+    pictures = torch.from_numpy(noise(12)).view(3, 4, 30, 40, 3)
+    changes = video.colour_changes(3, ALL, generator())
+    input = replace(RAW, colours=colours)
+    alone = [video.normalise(pictures[i : i + 1], input, changes[:, i : i + 1]) for i in range(3)]
+    torch.testing.assert_close(torch.cat(alone), video.normalise(pictures, input, changes))
+
+
+def test_another_device_is_given_bytes(tmp_path):
+    samples = VideoSamples.from_clips([images(tmp_path, noise(9))], RAW)
+    batch = samples.batch([0], device="meta")
+    assert batch.inputs["video"].shape == (1, 3, 6, 30, 40) and batch.inputs["video"].device.type == "meta" == batch.labels.device.type
+
+
 def test_cutmix_mixes_targets_by_area():
     video = torch.arange(8.0).view(8, 1, 1, 1, 1).expand(8, 3, 4, 30, 40).clone()
     mixed, targets = cutmix(Batch({"video": video}, torch.arange(8)), torch.eye(8), 1.0, generator())
