@@ -333,8 +333,8 @@ def _canonical(clip: Clip, input: PoseInput, like: PoseSequence | None) -> PoseS
         )
     if input.align and sequence.dims != 3:
         raise DataError(f"clip {clip.id!r} has 2-D points; input.align needs 3-D points", clip.source)
-    if SCORE in input.streams and sequence.score is not None:
-        # A joint with score 0 was not found: wherever it was put, it is no position.
+    if sequence.score is not None and (SCORE in input.streams or sequence.dims == 2):
+        # A joint with score 0 was not found in the image: wherever it was put, it is no position.
         found = sequence.observed & (sequence.score > 0)
         if not found.any():
             raise DataError(f"clip {clip.id!r}: the scores of all joints are 0: nobody was found", clip.source)
