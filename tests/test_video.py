@@ -71,7 +71,8 @@ def test_frames_are_those_of_a_plain_pass_through_the_file(name, made):
     "name", ["h264 with B-frames.mp4", "open groups.mp4", "mpeg2.ts", "mjpeg.avi", "hevc.mp4", "vp9.webm", "h264.h264"]
 )
 def test_frames_are_the_same_however_many_threads_decode(name, made, monkeypatch):
-    monkeypatch.setattr(_video_decoder, "_WORTH_THREADS", 0)
+    monkeypatch.setattr(_video_decoder, "_WORTH_SHARING", 0)
+    monkeypatch.setattr(_video_decoder, "_WORTH_HANDING_ON", 0)
     whole = decode_all(made(name))
     for threads in (1, 2, 5):
         for frames in (list(range(40)), [5], [2, 14, 25, 38], [0, 10, 11, 12, 39]):

@@ -20,7 +20,8 @@ from kinema._video_file import Packets, Turn, decode, opened, whole_packets
 from kinema.errors import DataError
 
 _NEAR = 64  # packets that are read over rather than sought past
-_WORTH_THREADS = 1 << 21  # pixels to decode from which on threads pay
+_WORTH_SHARING = 5.0  # milliseconds of decoding from which on threads pay
+_WORTH_HANDING_ON = 0.15  # milliseconds a frame from which on threads that take turns at frames pay
 _EVEN = 0.6  # share of all packets in one decoder's runs up to which each decoder needs no more than one thread
 # Where "this frame is needed by no other" can be relied on.
 _SAYS_NEEDED = {"h264", "mpeg1video", "mpeg2video"}
@@ -84,13 +85,18 @@ def plan(packets: Packets, wanted: Sequence[int]) -> list[Run]:
 def share(packets: Packets, runs: list[Run], threads: int) -> tuple[list[list[Run]], int]:
     """The runs dealt out to decoders that work side by side, and the threads of each."""
     lengths = [len(run) for run in runs]
-    if threads == 1 or sum(lengths) * packets.width * packets.height < _WORTH_THREADS:
+    if threads == 1 or sum(lengths) * packets.cost < _WORTH_SHARING:
         return [runs], 1
     ends = np.cumsum(lengths) - np.array(lengths) / 2
     owner = (ends * threads / sum(lengths)).astype(int)
     parts = [[run for run, of in zip(runs, owner, strict=True) if of == part] for part in range(threads)]
     even = max(sum(map(len, part)) for part in parts) <= _EVEN * sum(lengths)
-    return [part for part in parts if part], 1 if even else threads
+    return [part for part in parts if part], 1 if even else turns(packets, threads)
+
+
+def turns(packets: Packets, threads: int) -> int:
+    """How many threads should take turns at the frames of one decoder."""
+    return threads if packets.cost >= _WORTH_HANDING_ON else 1
 
 
 @contextlib.contextmanager

@@ -28,8 +28,8 @@ class Packets:
 
     `pts`, `dts`: (n,) int64 in units of `time_base` seconds; `key`: (n,) bool. `shown`: (N,) the packet of each frame shown, in order;
     `timed`: whether frames are told apart by `pts`. `width`, `height` before turning; `turn`: see `Turn`. `intra`: whether the codec
-    knows no frames that lean on others. `complete`: False where the file ends before its header says, or is damaged so that nothing
-    after a place can be read.
+    knows no frames that lean on others. `cost`: about how many milliseconds a frame takes to decode. `complete`: False where the file
+    ends before its header says, or is damaged so that nothing after a place can be read.
     """
 
     pts: np.ndarray
@@ -45,6 +45,7 @@ class Packets:
     codec: str
     container: str
     intra: bool
+    cost: float
     complete: bool
 
     @property
@@ -150,7 +151,7 @@ def look(path: Path) -> Packets:
     from av.error import FFmpegError
 
     pts, dts, key, hidden = array("q"), array("q"), bytearray(), bytearray()
-    first, tried, timed, complete, corrupt = None, 0, True, True, False
+    first, tried, size, timed, complete, corrupt = None, 0, 0, True, True, False
     with opened(path) as (container, stream):
         context = stream.codec_context
         context.thread_count = 1
@@ -160,6 +161,7 @@ def look(path: Path) -> Packets:
                 if len(key) >= MOST_PACKETS:
                     raise DataError(f"there are more than {MOST_PACKETS:,} frames in it; shorter videos are expected", path)
                 corrupt = packet.is_corrupt
+                size += packet.size
                 timed &= packet.pts is not None
                 pts.append(packet.pts if packet.pts is not None else -1)
                 dts.append(packet.dts if packet.dts is not None else pts[-1])
@@ -183,7 +185,8 @@ def look(path: Path) -> Packets:
         columns = (np.frombuffer(pts, np.int64), np.frombuffer(dts, np.int64), np.frombuffer(key, bool), np.frombuffer(hidden, bool))
         about = {"width": first.width, "height": first.height, "turn": Turn.of(first), "codec": context.name}
         about |= {"container": container.format.name, "intra": context.codec.intra_only, "complete": complete}
-        about |= {"rate": float(fallback or 30)}
+        # As measured on h264 of several sizes and rates, by one thread.
+        about |= {"rate": float(fallback or 30), "cost": 1.2e-4 * size / max(len(key), 1) + 4e-7 * first.width * first.height}
         return _packets(columns, timed, stream.time_base or Fraction(1, 1000), path, about)
 
 

@@ -29,7 +29,7 @@ import numpy as np
 
 from kinema import _video_file as files
 from kinema import _video_images as images
-from kinema._video_decoder import Pictures, Run, decoding, plan, share
+from kinema._video_decoder import Pictures, Run, decoding, plan, share, turns
 from kinema.clip import VideoSource
 from kinema.errors import DataError
 
@@ -125,7 +125,7 @@ def stream(source: VideoSource | str | Path, size: Size = None) -> Iterator[tupl
             yield float(seconds), _image(image, (height, width), about)
         return
     pictures, following, stop, shown = Pictures(detail.turn, height, width), first, first + len(about), 0
-    for threads in (_cores(), 1):
+    for threads in (turns(detail, _cores()), 1):
         with decoding(source.path, detail, threads) as decoder:
             for number, frame in itertools.takewhile(lambda item: item[0] < stop, decoder.onwards(following)):
                 picture = np.empty((height, width, 3), np.uint8)
