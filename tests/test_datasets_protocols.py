@@ -1,13 +1,14 @@
 """Protocols divide clips as papers do; validation comes from the training part by whole subjects."""
 
 import pickle
+from collections import Counter
 
 import pytest
 
 from kinema.clip import Clip
 from kinema.datasets import Dataset
 from kinema.datasets.base import Split
-from kinema.datasets.protocols import by_values, cut_validation, leave_one_out, listed
+from kinema.datasets.protocols import by_values, cut_validation, leak_note, leaking, leave_one_out, listed, regardless
 from kinema.errors import ProtocolError
 
 # Three classes, subjects 1..10, views 1..2
@@ -129,3 +130,25 @@ def test_a_split_that_has_a_validation_part_keeps_it():
 def test_validation_that_cannot_be_cut_is_an_error(split, options, message):
     with pytest.raises(ProtocolError, match=message):
         cut_validation(split, CLIPS, **options)
+
+
+def test_lists_may_name_clips_that_validate():
+    lists = listed("official", "", {"1": (["a0_s1_v1"], ["a0_s2_v1"])}, {"1": ["a0_s3_v1", "absent"]})
+    (split,) = dataset(lists).splits()
+    assert (split.train, split.test, split.val) == (("a0_s1_v1",), ("a0_s2_v1",), ("a0_s3_v1",))
+    with pytest.raises(ProtocolError, match="train and test"):
+        dataset(listed("official", "", {"1": (["a0_s1_v1"], ["a0_s2_v1"])}, {"1": ["a0_s2_v1"]})).splits()
+
+
+def test_regardless_keeps_the_sizes_of_each_class_and_mixes_the_groups():
+    official = by_values("official", "", "group", ("g0", "g1"))
+    apart, mixed = (dataset(protocol).splits()[0] for protocol in (official, regardless("random", "", official)))
+    assert not leaking(apart, CLIPS) and len(leaking(mixed, CLIPS)) > 0.9 * len(mixed.test)
+    assert Counter(i[:2] for i in mixed.test) == Counter(i[:2] for i in apart.test)
+    assert {*mixed.train} | {*mixed.test} == {*apart.train} | {*apart.test} and not {*mixed.train} & {*mixed.test}
+
+
+def test_validation_clips_leak_as_training_clips_do_and_clips_without_a_group_never():
+    clips = (Clip("a", label=0, group="g"), Clip("b", label=0, group="g"), Clip("c", label=0), Clip("d", label=0))
+    assert leaking(Split("s", train=("c",), val=("a",), test=("b", "d")), clips) == ("b",)
+    assert leak_note(1, 2) == "leak: 1 of 2 test clips are cut from recordings that train"
