@@ -34,7 +34,7 @@ def load(files: Sequence[str | Path], name: str, epochs: int = 1) -> dict[str, A
     input, changes = LOADS[name]
     clips = [Clip(Path(file).stem, {"video": VideoSource(Path(file))}) for file in files]
     start = time.perf_counter()
-    samples = VideoSamples.from_clips(clips, VideoInput(**input))
+    samples = VideoSamples.from_clips(clips, VideoInput(**input), keep=True)
     opened = time.perf_counter()
     generator = torch.Generator().manual_seed(0)
     for _ in range(epochs):

@@ -21,9 +21,8 @@ AS_IS = Resize(30, 40)
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """The folder of the kept frames; even few videos are kept there."""
+    """The folder of the kept frames."""
     monkeypatch.setenv("KINEMA_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(_frames_cache, "FEW", 0)
     _frames_cache._store_of.cache_clear()
     _frames_cache._say_once.cache_clear()
     yield tmp_path / "cache" / "frames"
@@ -44,6 +43,11 @@ def decoded(monkeypatch):
     return seen
 
 
+def frames_of(sources, resize, head=0, keep=True) -> Frames:
+    """As training makes them."""
+    return Frames(sources, resize, head, keep)
+
+
 def anew() -> None:
     """What a new process knows of the kept files: nothing."""
     _frames_cache._store_of.cache_clear()
@@ -55,10 +59,10 @@ def everything(frames: Frames) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("resize", [AS_IS, Resize(16, 16), Resize(20, 20, 24), Resize(11, 13, stretch=True), Resize(100, 100)])
 def test_what_is_kept_is_what_is_decoded(sources, decoded, resize, monkeypatch):
-    kept = everything(Frames(sources, resize))
+    kept = everything(frames_of(sources, resize))
     anew()
     decoded.clear()
-    again = Frames(sources, resize)
+    again = frames_of(sources, resize)
     assert again.kept == 3 and again.lengths == [5, 6, 7]
     for some, others, source in zip(kept, everything(again), sources, strict=True):
         assert np.array_equal(some, others)
@@ -67,26 +71,26 @@ def test_what_is_kept_is_what_is_decoded(sources, decoded, resize, monkeypatch):
 
 
 def test_frames_are_read_in_the_order_asked_for(sources):
-    frames = Frames(sources, AS_IS)
+    frames = frames_of(sources, AS_IS)
     whole = everything(frames)[2]
     wanted = np.array([6, 0, 3, 3])
     assert np.array_equal(frames.read(2, wanted), whole[wanted])
 
 
 def test_frames_lie_in_a_memory_map(sources):
-    frames = Frames(sources, AS_IS)
+    frames = frames_of(sources, AS_IS)
     assert len({record.pack for record in frames._records.values()}) == 1
 
     assert isinstance(frames._records[0].pack._data, mmap.mmap)
 
 
 def test_a_changed_file_is_decoded_anew(sources, decoded):
-    before = everything(Frames(sources, AS_IS))
+    before = everything(frames_of(sources, AS_IS))
     encoded(sources[1].path, noise(9, 32, 48, 7))
     os.utime(sources[1].path, ns=(1, 1))
     anew()
     decoded.clear()
-    after = Frames(sources, AS_IS)
+    after = frames_of(sources, AS_IS)
     assert decoded == ["1.mp4"] and after.lengths == [5, 9, 7] and after.kept == 3
     assert np.array_equal(before[0], everything(after)[0])
 
@@ -98,67 +102,68 @@ def test_a_changed_picture_of_a_folder_is_noticed(tmp_path, decoded):
     for number, picture in enumerate(noise(4)):
         Image.fromarray(picture).save(tmp_path / "folder" / f"{number}.png")
     source = VideoSource(tmp_path / "folder")
-    before = everything(Frames([source], AS_IS))[0]
+    before = everything(frames_of([source], AS_IS))[0]
     Image.fromarray(noise(1, seed=9)[0]).save(tmp_path / "folder" / "2.png")
     os.utime(tmp_path / "folder" / "2.png", ns=(1, 1))
-    after = everything(Frames([source], AS_IS))[0]
+    after = everything(frames_of([source], AS_IS))[0]
     assert [np.array_equal(*pair) for pair in zip(before, after, strict=True)] == [True, True, False, True]
 
 
 def test_other_code_decodes_anew(sources, decoded, monkeypatch):
-    Frames(sources, AS_IS)
+    frames_of(sources, AS_IS)
     anew()
     decoded.clear()
     monkeypatch.setattr(_frames_cache, "_decoder", lambda: "another")
-    Frames(sources, AS_IS)
+    frames_of(sources, AS_IS)
     assert len(decoded) == 3
 
 
 def test_parts_of_a_data_set_share_what_is_kept(sources, decoded):
-    Frames(sources[:2], AS_IS)
-    Frames(sources[1:], AS_IS)
-    Frames(sources[::-1], AS_IS)
+    frames_of(sources[:2], AS_IS)
+    frames_of(sources[1:], AS_IS)
+    frames_of(sources[::-1], AS_IS)
     assert sorted(decoded) == ["0.mp4", "1.mp4", "2.mp4"]
 
 
 def test_other_sizes_are_kept_beside(sources, decoded):
     for _ in range(2):
         for resize in (AS_IS, Resize(16, 16)):
-            assert Frames(sources, resize).kept == 3
+            assert frames_of(sources, resize).kept == 3
     assert len(decoded) == 6
 
 
 def test_the_first_frames_are_kept_and_the_others_can_be_read(sources, decoded, cache):
-    whole = everything(Frames(sources, AS_IS))
+    whole = everything(frames_of(sources, AS_IS))
     for path in cache.iterdir():
         path.unlink()
     anew()
-    frames = Frames(sources, AS_IS, head=2)
+    frames = frames_of(sources, AS_IS, head=2)
     assert sum(path.stat().st_size for path in cache.iterdir()) < 1.1 * 3 * 2 * 30 * 45 * 3
     decoded.clear()
     assert np.array_equal(frames.read(2, np.array([0, 1])), whole[2][:2]) and not decoded
     assert np.array_equal(frames.read(2, np.array([0, 5])), whole[2][[0, 5]]) and decoded
-    assert Frames(sources, AS_IS).kept == 3  # all of them, now
+    assert frames_of(sources, AS_IS).kept == 3  # all of them, now
     anew()
     decoded.clear()
-    assert Frames(sources, AS_IS, head=2).kept == 3 and not decoded
+    assert frames_of(sources, AS_IS, head=2).kept == 3 and not decoded
 
 
-def test_few_videos_leave_nothing_behind(sources, cache, monkeypatch):
-    monkeypatch.setattr(_frames_cache, "FEW", 3)
-    assert len(everything(Frames(sources, AS_IS))) == 3
+def test_who_wants_one_answer_leaves_nothing_behind_and_uses_what_is_there(sources, cache):
+    assert len(everything(frames_of(sources, AS_IS, keep=False))) == 3
     assert not cache.exists()
+    frames_of(sources[:2], AS_IS)
+    assert frames_of(sources, AS_IS, keep=False).kept == 2
 
 
 @pytest.mark.parametrize("limit", ["0", "0.00001"])
 def test_without_room_videos_are_decoded_when_asked_for(sources, cache, monkeypatch, capsys, limit):
-    expected = everything(Frames(sources, AS_IS))
+    expected = everything(frames_of(sources, AS_IS))
     for path in cache.iterdir():
         path.unlink()
     anew()
-    monkeypatch.setenv("KINEMA_FRAMES_GB", limit)
+    monkeypatch.setenv("KINEMA_Frames_GB", limit)
     for _ in range(2):
-        frames = Frames(sources, AS_IS)
+        frames = frames_of(sources, AS_IS)
         assert frames.kept == 0 and all(map(np.array_equal, everything(frames), expected))
     said = capsys.readouterr().err
     assert said.count("decoded whenever they are needed") == (limit != "0")
@@ -166,39 +171,38 @@ def test_without_room_videos_are_decoded_when_asked_for(sources, cache, monkeypa
 
 
 def test_what_the_videos_are_about_is_kept_where_their_frames_are_not(sources, monkeypatch):
-    monkeypatch.setenv("KINEMA_FRAMES_GB", "0.00001")
-    Frames(sources, AS_IS)
+    monkeypatch.setenv("KINEMA_Frames_GB", "0.00001")
+    frames_of(sources, AS_IS)
     anew()
     monkeypatch.setattr(video, "index", None)
-    assert Frames(sources, AS_IS).lengths == [5, 6, 7]
+    assert frames_of(sources, AS_IS).lengths == [5, 6, 7]
 
 
 def test_what_was_not_used_for_longest_makes_room(sources, cache, monkeypatch):
     for number, source in enumerate(sources[:2]):
-        Frames([source], AS_IS)
+        frames_of([source], AS_IS)
         for path in cache.iterdir():
             os.utime(path, (path.stat().st_mtime - 100,) * 2)
         assert len(list(cache.iterdir())) == number + 1
     anew()
-    monkeypatch.setenv("KINEMA_FRAMES_GB", "60e-6")  # 11 and 7 frames of 4 kB do not fit
-    assert Frames([sources[2]], AS_IS).kept == 1
+    monkeypatch.setenv("KINEMA_Frames_GB", "60e-6")  # 11 and 7 frames of 4 kB do not fit
+    assert frames_of([sources[2]], AS_IS).kept == 1
     anew()
-    monkeypatch.delenv("KINEMA_FRAMES_GB")
-    monkeypatch.setattr(_frames_cache, "FEW", 3)
-    assert [Frames([source], AS_IS).kept for source in sources] == [0, 1, 1]
+    monkeypatch.delenv("KINEMA_Frames_GB")
+    assert [frames_of([source], AS_IS, keep=False).kept for source in sources] == [0, 1, 1]
 
 
 def test_what_this_process_uses_does_not_make_room(sources, monkeypatch):
-    monkeypatch.setenv("KINEMA_FRAMES_GB", "40e-6")
-    one, other = Frames(sources[:1], AS_IS), Frames(sources[1:], AS_IS)
+    monkeypatch.setenv("KINEMA_Frames_GB", "40e-6")
+    one, other = frames_of(sources[:1], AS_IS), frames_of(sources[1:], AS_IS)
     assert (one.kept, other.kept) == (1, 0)
 
 
 @pytest.mark.parametrize("gigabytes", ["much", "-1", "nan"])
 def test_an_impossible_limit(sources, monkeypatch, gigabytes):
-    monkeypatch.setenv("KINEMA_FRAMES_GB", gigabytes)
-    with pytest.raises(KinemaError, match=r"KINEMA_FRAMES_GB is .*gigabytes, such as 8, are expected"):
-        Frames(sources, AS_IS)
+    monkeypatch.setenv("KINEMA_Frames_GB", gigabytes)
+    with pytest.raises(KinemaError, match=r"KINEMA_Frames_GB is .*gigabytes, such as 8, are expected"):
+        frames_of(sources, AS_IS)
 
 
 def test_interrupted_decoding_leaves_nothing_broken(sources, cache, monkeypatch):
@@ -212,55 +216,55 @@ def test_interrupted_decoding_leaves_nothing_broken(sources, cache, monkeypatch)
 
     monkeypatch.setattr(video, "read_frames", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        Frames(sources, AS_IS)
+        frames_of(sources, AS_IS)
     assert not [path for path in cache.iterdir() if path.suffix != ".frames"]
     monkeypatch.setattr(video, "read_frames", read)
     anew()
-    assert Frames(sources, AS_IS).kept == 3
+    assert frames_of(sources, AS_IS).kept == 3
 
 
 @pytest.mark.parametrize("where", [10, 5000, -200, -20, -3])
 def test_a_damaged_file_does_no_harm(sources, cache, where):
-    expected = everything(Frames(sources, AS_IS))
+    expected = everything(frames_of(sources, AS_IS))
     (path,) = cache.iterdir()
     data = bytearray(path.read_bytes())
     data[where] ^= 1
     path.write_bytes(data)
     anew()
-    frames = Frames(sources, AS_IS)
+    frames = frames_of(sources, AS_IS)
     assert all(map(np.array_equal, everything(frames), expected))
 
 
 @pytest.mark.parametrize("left", [0, 8, 100, -1])
 def test_a_file_that_was_cut_short_does_no_harm(sources, cache, left):
-    expected = everything(Frames(sources, AS_IS))
+    expected = everything(frames_of(sources, AS_IS))
     (path,) = cache.iterdir()
     path.write_bytes(path.read_bytes()[:left])
     anew()
-    assert all(map(np.array_equal, everything(Frames(sources, AS_IS)), expected))
+    assert all(map(np.array_equal, everything(frames_of(sources, AS_IS)), expected))
     for path in cache.iterdir():
         Pack(path)
 
 
 def test_a_folder_that_is_removed_meanwhile_does_no_harm(sources, cache):
-    frames = Frames(sources, AS_IS)
+    frames = frames_of(sources, AS_IS)
     expected = everything(frames)
     for path in cache.iterdir():
         path.unlink()
     assert all(map(np.array_equal, everything(frames), expected))
-    assert Frames(sources, AS_IS).kept == 3
+    assert frames_of(sources, AS_IS).kept == 3
 
 
 def test_a_folder_that_cannot_be_written_means_nothing_kept(sources, cache):
     cache.parent.mkdir()
     cache.write_text("a file")
-    frames = Frames(sources, AS_IS)
+    frames = frames_of(sources, AS_IS)
     assert frames.kept == 0 and len(everything(frames)) == 3
 
 
 def test_a_file_that_cannot_be_read_spoils_none_of_the_others(sources, tmp_path):
     (tmp_path / "bad.mp4").write_bytes(b"nothing" * 1000)
-    frames = Frames([VideoSource(tmp_path / "bad.mp4"), *sources, VideoSource(tmp_path / "absent.mp4")], AS_IS)
+    frames = frames_of([VideoSource(tmp_path / "bad.mp4"), *sources, VideoSource(tmp_path / "absent.mp4")], AS_IS)
     assert set(frames.errors) == {0, 4} and frames.lengths == [0, 5, 6, 7, 0] and frames.kept == 3
     assert all(isinstance(error, DataError) for error in frames.errors.values())
 
@@ -276,14 +280,14 @@ def test_a_video_whose_frames_cannot_be_decoded_is_left_out(sources, monkeypatch
     monkeypatch.setattr(video, "read_frames", broken)
     clips = [Clip(str(number), {"video": source}) for number, source in enumerate(sources)]
     input = VideoInput(4, height=30, width=40)
-    samples = VideoSamples.from_clips(clips, input, on_error="skip")
+    samples = VideoSamples.from_clips(clips, input, on_error="skip", keep=True)
     assert samples.clip_ids == ("0", "2") and samples.kept == 2
     with pytest.raises(DataError, match="clip '1': none of its frames can be decoded"):
-        VideoSamples.from_clips(clips, input)
+        VideoSamples.from_clips(clips, input, keep=True)
 
 
 def test_threads_read_at_once(sources):
-    frames = Frames(sources, AS_IS)
+    frames = frames_of(sources, AS_IS)
     expected = everything(frames)
     wrong = []
 
@@ -318,12 +322,12 @@ def test_ucf_clips_are_kept_and_given(data_root, cache):
     root = data_root("ucf101-9")
     clips = [Clip(path.stem, {"video": VideoSource(path)}, label=0) for path in sorted(root.rglob("*.mp4"))[::100]]
     input = VideoInput(29, 19, "first", height=90, width=120, fit="stretch")
-    samples = VideoSamples.from_clips(clips, input)
+    samples = VideoSamples.from_clips(clips, input, keep=True)
     before = samples.batch(range(len(samples))).inputs["video"]
     assert samples.kept == len(clips) and before.shape[1:] == (3, 19, 90, 120)
-    os.environ["KINEMA_FRAMES_GB"] = "0"
+    os.environ["KINEMA_Frames_GB"] = "0"
     try:
         after = VideoSamples.from_clips(clips, input).batch(range(len(samples))).inputs["video"]
     finally:
-        del os.environ["KINEMA_FRAMES_GB"]
+        del os.environ["KINEMA_Frames_GB"]
     assert (before - after).abs().max() < 1e-6

@@ -32,7 +32,6 @@ from kinema._frames_pack import SUFFIX, About, Damaged, Key, Pack, PackWriter, R
 from kinema.clip import VideoSource
 from kinema.errors import DataError, KinemaError
 
-FEW = 16  # videos that are not worth keeping; whoever wants one prediction leaves nothing behind
 LIMIT_GB = 8.0
 PACK_BYTES = 256 << 20
 _LONGEST = 512 << 20  # bytes of the frames of one video, beyond which none of them are kept
@@ -73,10 +72,11 @@ class Frames:
     """The frames of `sources`, by their numbers; `sizes` (height, width) are as `resize.kept` says.
 
     `lengths`: frames that each shows; `errors`: what is wrong with those that cannot be read, by their number; their length is 0.
-    `head`: how many of the first frames are asked for most of all, and so worth keeping; 0: any of them.
+    `head`: how many of the first frames are asked for most of all, and so worth keeping; 0: any of them. `keep`: decode those that are
+    not kept yet, now; without, nothing is written.
     """
 
-    def __init__(self, sources: Sequence[VideoSource], resize: Resize, head: int = 0):
+    def __init__(self, sources: Sequence[VideoSource], resize: Resize, head: int = 0, keep: bool = False):
         self._sources, self._resize, self._head = list(sources), resize, head
         self._records: dict[int, Record] = {}
         self.errors: dict[int, DataError] = {}
@@ -93,7 +93,7 @@ class Frames:
         self._abouts = [about or About(0, 0, 0) for about in abouts]
         self.sizes = [resize.kept(about.height, about.width) if about.frames else (0, 0) for about in self._abouts]
         if store is not None:
-            if len(self._sources) > FEW:
+            if keep:
                 self._keep(store, keys, set(unknown), limit)
             store.used({record.pack for record in self._records.values()})
         self.lengths = [about.frames for about in self._abouts]

@@ -75,7 +75,7 @@ def prepare(recipe: Recipe) -> Prepared:
     parts = read_parts(recipe.data, seed=recipe.seed, validate=validate)
     samples, skipped = [], list(parts.skipped)
     for clips in (parts.train, parts.val, parts.test):
-        part = samples_of(clips, modalities(recipe), recipe, recipe.data.on_error) if clips else None
+        part = samples_of(clips, modalities(recipe), recipe, recipe.data.on_error, keep=True) if clips else None
         samples.append(part)
         skipped += [str(error) for error in part.skipped] if part else []
     if len({part.shape for part in samples if part}) > 1:
@@ -87,7 +87,8 @@ def prepare(recipe: Recipe) -> Prepared:
 def prepare_whole(prepared: Prepared, recipe: Recipe) -> Samples:
     """The training and the validation part together."""
     parts = prepared.parts
-    return _with_copies(samples_of(parts.train + parts.val, modalities(recipe), recipe, recipe.data.on_error), recipe)
+    samples = samples_of(parts.train + parts.val, modalities(recipe), recipe, recipe.data.on_error, keep=True)
+    return _with_copies(samples, recipe)
 
 
 def modalities(recipe: Recipe) -> tuple[str, ...]:

@@ -32,35 +32,36 @@ class Inputs(Protocol):
     video: VideoInput
 
 
-def samples_of(clips: Sequence[Clip], modalities: Sequence[str], inputs: Inputs, on_error: str = "raise") -> Samples:
-    """The samples that a model of `modalities` ("pose", "depth", "inertial", "video") is given of `clips`.
+def samples_of(clips: Sequence[Clip], modalities: Sequence[str], inputs: Inputs, on_error: str = "raise", keep: bool = False) -> Samples:
+    """The samples that a model of `modalities` ("pose", "depth", "inertial", "video") is given of `clips`. `keep` keeps the decoded
+    frames of videos, for samples that are drawn again and again.
 
     Raises `DataError` naming the clip that cannot be used, one that lacks a modality or whose skeletons and depth images are not of
     one recording, by their lengths, included (`on_error="skip"` leaves it out of all of them, and lists it in `skipped`).
     """
     if len(modalities) == 1:
-        return _made(modalities[0], clips, inputs, on_error)
+        return _made(modalities[0], clips, inputs, on_error, keep)
     # Whom one modality leaves out the later ones are not asked for, and the earlier ones are made again without.
     parts: dict[str, Samples] = {}
     skipped: list[DataError] = []
     for name in modalities:
-        parts[name] = _made(name, clips, inputs, on_error)
+        parts[name] = _made(name, clips, inputs, on_error, keep)
         skipped += parts[name].skipped
         kept = set(parts[name].clip_ids)
         clips = [clip for clip in clips if clip.id in kept]
     for name, part in parts.items():
         if len(part.clip_ids) > len(clips):
-            parts[name] = _made(name, clips, inputs, on_error)
+            parts[name] = _made(name, clips, inputs, on_error, keep)
     unlike = _unlike(clips, parts)
     if unlike:
         if on_error != "skip":
             raise next(iter(unlike.values()))
         clips = [clip for clip in clips if clip.id not in unlike]
-        parts = {name: _made(name, clips, inputs, on_error) for name in modalities}
+        parts = {name: _made(name, clips, inputs, on_error, keep) for name in modalities}
     return JoinedSamples(parts, [*skipped, *unlike.values()])
 
 
-def _made(modality: str, clips: Sequence[Clip], inputs: Inputs, on_error: str) -> Samples:
+def _made(modality: str, clips: Sequence[Clip], inputs: Inputs, on_error: str, keep: bool) -> Samples:
     if modality == "pose":
         from kinema.transforms.samples import PoseSamples
 
@@ -75,7 +76,7 @@ def _made(modality: str, clips: Sequence[Clip], inputs: Inputs, on_error: str) -
         return InertialSamples.from_clips(clips, inputs.inertial, on_error)
     from kinema.transforms.video_samples import VideoSamples
 
-    return VideoSamples.from_clips(clips, inputs.video, on_error)
+    return VideoSamples.from_clips(clips, inputs.video, on_error, keep)
 
 
 class JoinedSamples:

@@ -52,8 +52,9 @@ class VideoSamples:
         self._sizes = torch.tensor([frames.whole(i) for i in places])
 
     @classmethod
-    def from_clips(cls, clips: Sequence[Clip], input: VideoInput, on_error: str = "raise") -> VideoSamples:
-        """Find out about the videos of `clips`; where there are many and they fit, decode them and keep their frames for the next time.
+    def from_clips(cls, clips: Sequence[Clip], input: VideoInput, on_error: str = "raise", keep: bool = False) -> VideoSamples:
+        """Find out about the videos of `clips`. Frames are read from where they are kept, if they are; `keep` decodes the others now and
+        keeps them too, as far as there is room: for samples that are drawn again and again.
 
         Raises `DataError` naming the clip that cannot be used: without video, a file that is not there or cannot be decoded
         (`on_error="skip"` leaves it out, and lists it in `skipped`); `RecipeError` for impossible settings.
@@ -64,7 +65,7 @@ class VideoSamples:
         head = 0
         if input.sampling in ("first", "every"):
             head = (max(input.frames, input.test_frames) - 1) * _step(input) + 1
-        frames = Frames([source for _, source in sources], resize, head)
+        frames = Frames([source for _, source in sources], resize, head, keep)
         number = {id(clip): i for i, (clip, _) in enumerate(sources)}
 
         def place(clip: Clip) -> int:
