@@ -47,6 +47,7 @@ ELSEWHERE = {
     "keypoint_cnn3d_jhmdb_published": "test_training_poseconv3d.py",
     "poseconv3d_jhmdb": "test_training_poseconv3d.py",
     "poseconv3d_ntu60_hrnet": "test_training_poseconv3d.py",
+    "poseconv3d_ntu120_hrnet": "test_training_poseconv3d.py",
 }
 
 

@@ -51,6 +51,22 @@ def ntu60(tmp_path_factory) -> Path:
     return pickled(tmp_path_factory.mktemp("ntu") / "ntu60_hrnet.pkl", {"split": splits, "annotations": annotations})
 
 
+@pytest.fixture(scope="module")
+def ntu120(tmp_path_factory) -> Path:
+    """A pickle in the form of ntu120_hrnet.pkl, of both protocols: two persons, three of the 60 later actions and one of the earlier."""
+    names = [
+        f"S{setup:03}C001P{person:03}R001A{action:03}" for setup, person in ((2, 1), (3, 103), (18, 106)) for action in (7, 61, 99, 120)
+    ]
+    annotations = [pyskl_annotation(name, int(name[-3:]) - 1, persons=2, frames=12) for name in names]
+    splits = {
+        "xsub_train": [name for name in names if "P106" not in name],
+        "xsub_val": [name for name in names if "P106" in name],
+        "xset_train": [name for name in names if "S003" not in name],
+        "xset_val": [name for name in names if "S003" in name],
+    }
+    return pickled(tmp_path_factory.mktemp("ntu") / "ntu120_hrnet.pkl", {"split": splits, "annotations": annotations})
+
+
 def run(name: str, root: Path, out: Path, **overrides):
     return fit(load_recipe(RECIPES / f"{name}.yaml", {"data.root": str(root)} | QUICK | ENGINE | overrides), out, progress=False)
 
@@ -69,8 +85,27 @@ def test_ntu60s_pickle_trains_joints_and_limbs_which_are_then_fused(ntu60, tmp_p
     assert "ntu60_hrnet.pkl, S001C001P001R001A001 (true: drink water)" in capsys.readouterr().out
 
 
-def test_ntu60s_recipe_is_the_published_network():
-    recipe = load_recipe(RECIPES / "poseconv3d_ntu60_hrnet.yaml")
+@pytest.mark.parametrize("protocol", ["cross-subject", "cross-setup"])
+@pytest.mark.parametrize("heatmap", ["joints", "limbs"])
+def test_ntu120s_pickle_trains_joints_and_limbs_by_either_protocol(ntu120, tmp_path, heatmap, protocol):
+    changes = {"model.config.heatmap": heatmap, "data.protocol": protocol}
+    result = run("poseconv3d_ntu120_hrnet", ntu120, tmp_path / "run", **NARROW, **changes).result
+    assert (result["n_train"], result["n_test"], result["protocol"]) == (8, 4, protocol)
+    loaded = bundles.load(tmp_path / "run" / "bundle.safetensors")
+    assert (len(loaded.classes), loaded.config["heatmap"]) == (120, heatmap)
+    assert Recognizer(loaded).predict(read_clips(ntu120)[0]).known
+
+
+def test_an_unknown_split_of_a_pickle_names_those_there(ntu120, tmp_path, capsys):
+    recipe = str(RECIPES / "poseconv3d_ntu120_hrnet.yaml")
+    given = ["--data.root", str(ntu120), "--data.protocol", "frames", "--out", str(tmp_path / "run")]
+    assert main(["train", recipe, *given]) == 2
+    assert "unknown protocol 'frames'; known: cross-subject, cross-setup" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["poseconv3d_ntu60_hrnet", "poseconv3d_ntu120_hrnet"])
+def test_ntus_recipes_are_the_published_network(name):
+    recipe = load_recipe(RECIPES / f"{name}.yaml")
     assert (recipe.fit.lr / recipe.fit.batch_size, recipe.fit.epochs, recipe.fit.repeats) == (0.4 / 256, 24, 10)
     assert (recipe.input.frames, recipe.input.persons, recipe.fit.views, recipe.input.mirror_views) == (48, 2, 20, True)
 
