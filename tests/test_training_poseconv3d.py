@@ -100,7 +100,7 @@ def test_an_unknown_split_of_a_pickle_names_those_there(ntu120, tmp_path, capsys
     recipe = str(RECIPES / "poseconv3d_ntu120_hrnet.yaml")
     given = ["--data.root", str(ntu120), "--data.protocol", "frames", "--out", str(tmp_path / "run")]
     assert main(["train", recipe, *given]) == 2
-    assert "unknown protocol 'frames'; known: cross-subject, cross-setup" in capsys.readouterr().err
+    assert "unknown protocol 'frames'; known: cross-setup, cross-subject" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["poseconv3d_ntu60_hrnet", "poseconv3d_ntu120_hrnet"])
