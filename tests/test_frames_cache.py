@@ -161,7 +161,7 @@ def test_without_room_videos_are_decoded_when_asked_for(sources, cache, monkeypa
     for path in cache.iterdir():
         path.unlink()
     anew()
-    monkeypatch.setenv("KINEMA_Frames_GB", limit)
+    monkeypatch.setenv("KINEMA_FRAMES_GB", limit)
     for _ in range(2):
         frames = frames_of(sources, AS_IS)
         assert frames.kept == 0 and all(map(np.array_equal, everything(frames), expected))
@@ -171,7 +171,7 @@ def test_without_room_videos_are_decoded_when_asked_for(sources, cache, monkeypa
 
 
 def test_what_the_videos_are_about_is_kept_where_their_frames_are_not(sources, monkeypatch):
-    monkeypatch.setenv("KINEMA_Frames_GB", "0.00001")
+    monkeypatch.setenv("KINEMA_FRAMES_GB", "0.00001")
     frames_of(sources, AS_IS)
     anew()
     monkeypatch.setattr(video, "index", None)
@@ -185,23 +185,23 @@ def test_what_was_not_used_for_longest_makes_room(sources, cache, monkeypatch):
             os.utime(path, (path.stat().st_mtime - 100,) * 2)
         assert len(list(cache.iterdir())) == number + 1
     anew()
-    monkeypatch.setenv("KINEMA_Frames_GB", "60e-6")  # 11 and 7 frames of 4 kB do not fit
+    monkeypatch.setenv("KINEMA_FRAMES_GB", "60e-6")  # 11 and 7 frames of 4 kB do not fit
     assert frames_of([sources[2]], AS_IS).kept == 1
     anew()
-    monkeypatch.delenv("KINEMA_Frames_GB")
+    monkeypatch.delenv("KINEMA_FRAMES_GB")
     assert [frames_of([source], AS_IS, keep=False).kept for source in sources] == [0, 1, 1]
 
 
 def test_what_this_process_uses_does_not_make_room(sources, monkeypatch):
-    monkeypatch.setenv("KINEMA_Frames_GB", "40e-6")
+    monkeypatch.setenv("KINEMA_FRAMES_GB", "40e-6")
     one, other = frames_of(sources[:1], AS_IS), frames_of(sources[1:], AS_IS)
     assert (one.kept, other.kept) == (1, 0)
 
 
 @pytest.mark.parametrize("gigabytes", ["much", "-1", "nan"])
 def test_an_impossible_limit(sources, monkeypatch, gigabytes):
-    monkeypatch.setenv("KINEMA_Frames_GB", gigabytes)
-    with pytest.raises(KinemaError, match=r"KINEMA_Frames_GB is .*gigabytes, such as 8, are expected"):
+    monkeypatch.setenv("KINEMA_FRAMES_GB", gigabytes)
+    with pytest.raises(KinemaError, match=r"KINEMA_FRAMES_GB is .*gigabytes, such as 8, are expected"):
         frames_of(sources, AS_IS)
 
 
@@ -325,9 +325,9 @@ def test_ucf_clips_are_kept_and_given(data_root, cache):
     samples = VideoSamples.from_clips(clips, input, keep=True)
     before = samples.batch(range(len(samples))).inputs["video"]
     assert samples.kept == len(clips) and before.shape[1:] == (3, 19, 90, 120)
-    os.environ["KINEMA_Frames_GB"] = "0"
+    os.environ["KINEMA_FRAMES_GB"] = "0"
     try:
         after = VideoSamples.from_clips(clips, input).batch(range(len(samples))).inputs["video"]
     finally:
-        del os.environ["KINEMA_Frames_GB"]
+        del os.environ["KINEMA_FRAMES_GB"]
     assert (before - after).abs().max() < 1e-6
