@@ -178,6 +178,19 @@ def test_streaming_shows_every_frame_in_order(name, made):
     np.testing.assert_array_equal([image for _, image in seen], video.read_frames(made(name), range(40), 24))
 
 
+@pytest.mark.parametrize("name", ["h264 with B-frames.mp4", "mpeg4 with B-frames.avi", "mjpeg.avi", "vp9.webm"])
+def test_some_frames_alone_are_streamed(name, made):
+    some = [3, 4, 17, 18, 19, 38]
+    seen = list(video.stream(made(name), frames=some))
+    np.testing.assert_array_equal([seconds for seconds, _ in seen], video.index(made(name)).times[some])
+    np.testing.assert_array_equal([image for _, image in seen], video.read_frames(made(name), some))
+    part = VideoSource(made(name), start=1)
+    np.testing.assert_array_equal([image for _, image in video.stream(part, frames=[7, 8])], video.read_frames(made(name), [17, 18]))
+    assert list(video.stream(part, frames=[])) == []
+    with pytest.raises(DataError, match="an order in which they are not shown"):
+        next(video.stream(part, frames=[8, 7]))
+
+
 def test_streaming_may_be_left(made):
     frames = video.stream(made("h264 with B-frames.mp4"))
     next(frames)

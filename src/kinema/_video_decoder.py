@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,6 @@ class Pictures:
         out[:] = self._turn(rows.reshape(self._height, self._width, 3))
 
 
-Emit = Callable[[int, Any], None]
-
-
 @dataclass(frozen=True)
 class Run:
     """Packets to decode in one go: from the key frame `start` to the last of `wanted`."""
@@ -64,8 +61,6 @@ class Run:
 
 def plan(packets: Packets, wanted: Sequence[int]) -> list[Run]:
     """The runs that decode the wanted packets, in order; those that meet are one."""
-    if not packets.timed:
-        return [Run(0, frozenset(wanted))]
     keys = np.flatnonzero(packets.key)
     runs: list[list[Any]] = []
     for packet in sorted(wanted):
@@ -82,16 +77,22 @@ def plan(packets: Packets, wanted: Sequence[int]) -> list[Run]:
     return [Run(begin, frozenset(of_run)) for begin, of_run, _ in runs]
 
 
-def share(packets: Packets, runs: list[Run], threads: int) -> tuple[list[list[Run]], int]:
-    """The runs dealt out to decoders that work side by side, and the threads of each."""
-    lengths = [len(run) for run in runs]
-    if threads == 1 or sum(lengths) * packets.cost < _WORTH_SHARING:
-        return [runs], 1
-    ends = np.cumsum(lengths) - np.array(lengths) / 2
-    owner = (ends * threads / sum(lengths)).astype(int)
-    parts = [[run for run, of in zip(runs, owner, strict=True) if of == part] for part in range(threads)]
-    even = max(sum(map(len, part)) for part in parts) <= _EVEN * sum(lengths)
-    return [part for part in parts if part], 1 if even else turns(packets, threads)
+def share(packets: Packets, numbers: np.ndarray, threads: int) -> tuple[list[np.ndarray], int]:
+    """The frames of these numbers (increasing) dealt out to decoders that work side by side, and the threads of each."""
+    if threads == 1 or len(packets.pts) * packets.cost < _WORTH_SHARING:
+        return [numbers], 1
+    if not packets.timed:
+        return [numbers], turns(packets, threads)
+    runs = plan(packets, packets.shown[numbers].tolist())
+    lengths = np.array([len(run) for run in runs])
+    if lengths.sum() * packets.cost < _WORTH_SHARING:
+        return [numbers], 1
+    owner = ((np.cumsum(lengths) - lengths / 2) * threads / lengths.sum()).astype(int)
+    even = np.bincount(owner, lengths).max() <= _EVEN * lengths.sum()
+    of_packet = {packet: part for run, part in zip(runs, owner.tolist(), strict=True) for packet in run.wanted}
+    of_number = np.array([of_packet[packet] for packet in packets.shown[numbers].tolist()])
+    parts = [numbers[of_number == part] for part in range(threads)]
+    return [part for part in parts if len(part)], 1 if even else turns(packets, threads)
 
 
 def turns(packets: Packets, threads: int) -> int:
@@ -120,11 +121,20 @@ class Decoder:
         self._skipping = False
         self.lost = False  # whether frames that were under way at the end did not come because one before them is damaged
 
-    def run(self, run: Run, emit: Emit) -> None:
-        """Decode a run; `emit(packet, frame)` for each wanted one, in any order."""
-        if not self._packets.timed:
-            self._count(run, emit)
+    def frames(self, numbers: np.ndarray) -> Iterator[tuple[int, Any]]:
+        """(number, frame) of these numbers (increasing) among those shown, as far as they can be decoded, in order."""
+        packets = self._packets
+        if not packets.timed:
+            wanted = set(numbers.tolist())
+            all_of_them = itertools.takewhile(lambda item: item[0] <= numbers[-1], self.onwards(0))
+            yield from ((number, frame) for number, frame in all_of_them if number in wanted)
             return
+        number_of = dict(zip(packets.shown[numbers].tolist(), numbers.tolist(), strict=True))
+        for run in plan(packets, list(number_of)):
+            yield from ((number_of[packet], frame) for packet, frame in self.run(run))
+
+    def run(self, run: Run) -> Iterator[tuple[int, Any]]:
+        """(packet, frame) of a run's wanted ones, as they are shown."""
         stamps = {int(self._packets.pts[packet]): packet for packet in run.wanted}
         self._go_to(run.start)
         for at in range(run.start, run.stop):
@@ -135,25 +145,22 @@ class Decoder:
             if self._packets.intra and not wanted:
                 continue
             self._skip(not wanted)
-            self._give(decode(self._context, packet), stamps, emit)
-        self._give(decode(self._context, None), stamps, emit)
+            yield from self._asked(decode(self._context, packet), stamps)
+        yield from self._asked(self._rest(), stamps)
         self._context.flush_buffers()
 
-    def _give(self, frames: list[Any], stamps: dict[int, int], emit: Emit) -> None:
-        for frame in frames:
-            packet = stamps.get(frame.pts)
-            if packet is not None:
-                emit(packet, frame)
+    def _asked(self, frames: list[Any], stamps: dict[int, int]) -> Iterator[tuple[int, Any]]:
+        return ((stamps[frame.pts], frame) for frame in frames if frame.pts in stamps)
 
-    def _count(self, run: Run, emit: Emit) -> None:
-        numbers = {int(packet): number for number, packet in enumerate(self._packets.shown)}
-        wanted = {numbers[packet]: packet for packet in run.wanted}
-        last = max(wanted)
-        for number, frame in self.onwards(0):
-            if number in wanted:
-                emit(wanted[number], frame)
-            if number >= last:
-                return
+    def _rest(self) -> list[Any]:
+        """The frames that are still under way."""
+        from av.error import FFmpegError
+
+        try:
+            return self._context.decode(None)
+        except (FFmpegError, EOFError):
+            self.lost = True
+            return []
 
     def onwards(self, first: int) -> Iterator[tuple[int, Any]]:
         """(number among those shown, frame) of the frames from number `first` on that can be decoded, in order.
@@ -177,12 +184,7 @@ class Decoder:
     def _all(self) -> Iterator[Any]:
         while (packet := self._next()) is not None:
             yield from decode(self._context, packet)
-        from av.error import FFmpegError
-
-        try:
-            yield from self._context.decode(None)
-        except (FFmpegError, EOFError):
-            self.lost = True
+        yield from self._rest()
 
     def _skip(self, skip: bool) -> None:
         if self._skips and skip != self._skipping:

@@ -15,7 +15,6 @@ decoded is replaced by the frame shown before it; where none of the frames asked
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 from collections import OrderedDict
@@ -23,13 +22,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from kinema import _video_file as files
 from kinema import _video_images as images
-from kinema._video_decoder import Pictures, Run, decoding, plan, share, turns
+from kinema._video_decoder import Pictures, decoding, share, turns
 from kinema.clip import VideoSource
 from kinema.errors import DataError
 
@@ -93,13 +91,8 @@ def read_frames(source: VideoSource | str | Path, frames: Sequence[int] | np.nda
     """
     source = _source(source)
     about, first, detail = _part(source)
-    asked = np.asarray(frames)
-    if asked.ndim != 1 or not (np.issubdtype(asked.dtype, np.integer) or not asked.size):
-        raise DataError(f"frames are {asked!r:.60}; a row of whole numbers is expected", source.path)
-    if asked.size and not (asked.min() >= 0 and asked.max() < len(about)):
-        wrong = asked.max() if asked.min() >= 0 else asked.min()
-        raise DataError(f"frame {wrong} is asked for; there are {len(about)}, counted from 0", source.path)
-    wanted, place = np.unique(asked.astype(np.int64), return_inverse=True)
+    asked = _asked(frames, about, source.path)
+    wanted, place = np.unique(asked, return_inverse=True)
     height, width = _size(size, about, source.path)
     out = np.empty((len(wanted), height, width, 3), np.uint8)
     if len(wanted):
@@ -111,35 +104,54 @@ def read_frames(source: VideoSource | str | Path, frames: Sequence[int] | np.nda
     return out if len(place) == len(wanted) and (place == np.arange(len(place))).all() else out[place]
 
 
-def stream(source: VideoSource | str | Path, size: Size = None) -> Iterator[tuple[float, np.ndarray]]:
+def stream(
+    source: VideoSource | str | Path, size: Size = None, frames: Sequence[int] | np.ndarray | None = None
+) -> Iterator[tuple[float, np.ndarray]]:
     """(seconds from the source's start, (height, width, 3) uint8 RGB) of one frame after another.
 
-    However long the video is, a few frames are in memory at a time. Frames that cannot be decoded are left out. The file stays open
-    until the last frame, or until the iterator is closed. `size` and errors: as of `read_frames`.
+    However long the video is, a few frames are in memory at a time. `frames`: only these (indices, increasing). Frames that cannot be
+    decoded are left out. The file stays open until the last frame, or until the iterator is closed. `size`, errors: as `read_frames`.
     """
     source = _source(source)
     about, first, detail = _part(source)
     height, width = _size(size, about, source.path)
+    wanted = np.arange(len(about)) if frames is None else _asked(frames, about, source.path)
+    if (np.diff(wanted) <= 0).any():
+        raise DataError("the frames of a stream are asked for in an order in which they are not shown", source.path)
     if not isinstance(detail, files.Packets):
-        for seconds, image in zip(about.times, detail[first:], strict=False):
-            yield float(seconds), _image(image, (height, width), about)
+        for number in wanted:
+            yield float(about.times[number]), _image(detail[first + number], (height, width), about)
         return
-    pictures, following, stop, shown = Pictures(detail.turn, height, width), first, first + len(about), 0
+    pictures, shown = Pictures(detail.turn, height, width), 0
     for threads in (turns(detail, _cores()), 1):
-        with decoding(source.path, detail, threads) as decoder:
-            for number, frame in itertools.takewhile(lambda item: item[0] < stop, decoder.onwards(following)):
-                picture = np.empty((height, width, 3), np.uint8)
-                pictures.write(frame, picture)
-                yield float(about.times[number - first]), picture
-                following, shown = number + 1, shown + 1
-        if not decoder.lost or following >= stop:
-            break
-    if not shown:
+        if len(wanted):
+            with decoding(source.path, detail, threads) as decoder:
+                for number, frame in decoder.frames(wanted + first):
+                    picture = np.empty((height, width, 3), np.uint8)
+                    pictures.write(frame, picture)
+                    yield float(about.times[number - first]), picture
+                    shown, last = shown + 1, number - first
+            if decoder.lost and shown:
+                wanted = wanted[wanted > last]
+            elif not decoder.lost:
+                break
+    if len(about) and not shown and (frames is None or len(frames)):
         raise DataError("no frame of it can be decoded; a whole file is expected", source.path)
 
 
 def _source(source: VideoSource | str | Path) -> VideoSource:
     return source if isinstance(source, VideoSource) else VideoSource(Path(source))
+
+
+def _asked(frames: Sequence[int] | np.ndarray, about: VideoIndex, path: Path) -> np.ndarray:
+    """(n,) int64, each one of those that are there."""
+    asked = np.asarray(frames)
+    if asked.ndim != 1 or not (np.issubdtype(asked.dtype, np.integer) or not asked.size):
+        raise DataError(f"frames are {asked!r:.60}; a row of whole numbers is expected", path)
+    if asked.size and not (asked.min() >= 0 and asked.max() < len(about)):
+        wrong = asked.max() if asked.min() >= 0 else asked.min()
+        raise DataError(f"frame {wrong} is asked for; there are {len(about)}, counted from 0", path)
+    return asked.astype(np.int64)
 
 
 def _cores() -> int:
@@ -235,35 +247,29 @@ def _image(path: Path, size: tuple[int, int], about: VideoIndex) -> np.ndarray:
 
 def _read_file(path: Path, packets: files.Packets, wanted: np.ndarray, out: np.ndarray, threads: int) -> None:
     """Fill `out` with the frames of these numbers, increasing."""
-    row = {int(packets.shown[number]): i for i, number in enumerate(wanted)}
-    runs = plan(packets, list(row))
+    row = {number: i for i, number in enumerate(wanted.tolist())}
     done: set[int] = set()
 
-    def read(part: list[Run], threads: int) -> None:
+    def read(numbers: np.ndarray, threads: int) -> None:
         pictures = Pictures(packets.turn, out.shape[1], out.shape[2])
-
-        def emit(packet: int, frame: Any) -> None:
-            pictures.write(frame, out[row[packet]])
-            done.add(packet)
-
         with decoding(path, packets, threads) as decoder:
-            for run in part:
-                decoder.run(run, emit)
+            for number, frame in decoder.frames(numbers):
+                pictures.write(frame, out[row[number]])
+                done.add(number)
 
-    parts, each = share(packets, runs, threads)
+    parts, each = share(packets, wanted, threads)
     if len(parts) == 1:
-        read(runs, each)
+        read(wanted, each)
     else:
         with ThreadPoolExecutor(len(parts)) as pool:
             list(pool.map(lambda part: read(part, each), parts))
-    if len(done) < len(row):
+    if len(done) < len(wanted):
         _fill(path, packets, row, done, out)
 
 
 def _fill(path: Path, packets: files.Packets, row: dict[int, int], done: set[int], out: np.ndarray) -> None:
     """Give the frames that did not come the picture shown before them, or where there is none the next one."""
-    numbers = {int(packet): number for number, packet in enumerate(packets.shown)}
-    missing = sorted((numbers[packet], i) for packet, i in row.items() if packet not in done)
+    missing = sorted((number, i) for number, i in row.items() if number not in done)
     keys = np.flatnonzero(packets.key[packets.shown][: missing[0][0]])
     pictures, before = Pictures(packets.turn, out.shape[1], out.shape[2]), None
     for first in sorted({int(keys[-1]) if len(keys) else 0, 0}, reverse=True):
