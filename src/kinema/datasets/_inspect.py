@@ -35,11 +35,11 @@ class _Seen:
 
 def list_text(infos: Sequence[DatasetInfo]) -> str:
     """The data sets that there are readers for, a paragraph each."""
-    lines = []
+    lines, width = [], max(len(info.name) for info in infos)
     for info in infos:
         classes = "" if info.classes is None else f", {info.classes} classes"
-        lines += [f"{info.name:<10} {info.title}", f"{'':<10} {', '.join(info.modalities)}{classes}; {info.form or 'no files'}"]
-        lines += [f"{'':<10} {info.url}"] if info.url else []
+        said = [info.title, f"{', '.join(info.modalities)}{classes}; {info.form or 'no files'}", *([info.url] if info.url else [])]
+        lines += [f"{name:<{width}} {line}" for name, line in zip((info.name, "", ""), said, strict=False)]
     return "\n".join(lines)
 
 

@@ -30,7 +30,7 @@ INFO = DatasetInfo(
     ("video",),
     None,
     "https://github.com/cvdfoundation/kinetics-dataset",
-    "folder of ID_000010_000020.mp4 or ID.mp4, however deep, and its lists, .csv; kinetics-ANY is a part of it in a folder of that name",
+    "folder of ID_000010_000020.mp4 or ID.mp4, and its lists, .csv; kinetics-ANY is a part of it in a folder of that name",
 )
 
 _COLUMNS = ("label", "youtube_id", "time_start", "time_end")

@@ -37,7 +37,7 @@ INFO = DatasetInfo(
     ("video",),
     101,
     "https://www.crcv.ucf.edu/data/UCF101.php",
-    "folder of v_Class_gXX_cYY videos, in class folders or not, and its lists; ucf101-ANY is a part of it in a folder of that name",
+    "folder of v_Class_gXX_cYY videos and its lists; ucf101-ANY is a part of it in a folder of that name",
 )
 
 _NAME = re.compile(r"v_(.+)_g(\d+)_c(\d+)")
