@@ -265,9 +265,11 @@ def test_rows_that_cannot_be_right_are_skipped_where_wanted(tmp_path):
 
 
 def test_utd_mhad_joins_its_videos(tmp_path):
-    utd_folder(tmp_path, ["a1_s1_t1", "a1_s2_t1"])
+    utd_folder(tmp_path, ["a1_s1_t1", "a1_s2_t1", "a1_s3_t1"])
     touch(tmp_path, "RGB/a1_s1_t1_color.avi", "RGB/a9_s9_t9_color.avi", "RGB/a1_s2_t1_color.txt")
-    first, second = read_dataset("utd-mhad", tmp_path, cache=False).clips
+    touch(tmp_path, "RGB-part2/a1_s3_t1_color.mp4")
+    first, second, third = read_dataset("utd-mhad", tmp_path, cache=False).clips
+    assert third.video == VideoSource(tmp_path / "RGB-part2" / "a1_s3_t1_color.mp4")
     assert first.video == VideoSource(tmp_path / "RGB" / "a1_s1_t1_color.avi")
     assert sorted(first.modalities) == ["depth", "inertial", "pose", "video"] and not second.has("video")
 

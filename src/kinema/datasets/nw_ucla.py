@@ -45,6 +45,7 @@ INFO = DatasetInfo(
     "folder with all_sqe/ of .json files, and multiview_action/ of image folders where wanted",
 )
 
+_VIDEOS = "multiview_action"
 NAME = re.compile(r"a(\d\d)_s(\d\d)_e(\d\d)_v(\d\d)\.json")
 
 
@@ -73,7 +74,7 @@ def read(root: str | Path, *, on_error: OnError = "raise", cache: bool = True) -
         raise DataError("no clips: all_sqe/a01_s01_e00_v01.json and its like are expected here", root)
     files = [f"{folder}{os.sep}{name}" for name, _ in found]
     poses, skipped = read_poses(INFO.name, root, files, read_skeleton, on_error=on_error, cache=cache)
-    videos = _videos(folder.parent / "multiview_action")
+    videos = _videos(next((place for place in (root, folder.parent) if (place / _VIDEOS).is_dir()), root) / _VIDEOS)
     clips = []
     for (name, match), pose in zip(found, poses, strict=True):
         if pose is None:

@@ -3,7 +3,7 @@
     Skeleton/aA_sS_tT_skeleton.mat   `d_skel` 20 x 3 x T, metres
     Depth/aA_sS_tT_depth.mat         `d_depth` 240 x 320 x T, millimetres, background removed (0)
     Inertial/aA_sS_tT_inertial.mat   `d_iner` T' x 6: acceleration (g) and turning rate (degrees/s)
-    RGB/aA_sS_tT_color.avi           colour video, 640 x 480, any container
+    RGB*/aA_sS_tT_color.avi          colour video, 640 x 480, any container; RGB-part1/ and so on as they are handed out
 
 Camera coordinates, y up. Skeleton and depth have the same frames. The rates are nominal: if the sensor ran at its 50 Hz the
 camera ran at about 20, which is what the clips say; align the two by relative time, never by rate. Depth and inertial signals
@@ -122,7 +122,8 @@ def read(root: str | Path, *, on_error: OnError = "raise", cache: bool = True) -
     depths = _present(root / "Depth", ids, "depth")
     depths = lazy_depths(INFO.name, root, depths, read_depth, read_depth_crop, cache)
     inertials = {clip_id: Lazy(partial(read_inertial, file)) for clip_id, file in _present(root / "Inertial", ids, "inertial").items()}
-    videos = {clip_id: VideoSource(file) for clip_id, file in videos_in(root / "RGB", "_color").items()}
+    parts = (videos_in(part, "_color") for part in sorted(root.glob("RGB*/")))
+    videos = {clip_id: VideoSource(file) for part in parts for clip_id, file in part.items()}
     clips = []
     for clip_id, (action, subject, _), pose in zip(ids, found, poses, strict=True):
         if pose is None:
