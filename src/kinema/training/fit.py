@@ -54,6 +54,8 @@ def fit(recipe: Recipe, out: str | Path, resume: bool = False, progress: bool = 
     Raises `KinemaError`: `RecipeError`, `DataError` and so on before anything is written; `Interrupted` on Ctrl-C.
     """
     check_recipe(recipe)
+    if recipe.init.freeze and not recipe.init.bundle:
+        raise RecipeError("init.freeze would freeze random values; init.bundle names the weights that are frozen")
     model_config(recipe.model.name, **recipe.model.config)  # told before minutes are spent on reading
     if recipe.init.bundle:
         start_bundle(recipe.init, recipe.input.layout)

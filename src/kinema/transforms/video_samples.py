@@ -133,6 +133,9 @@ class VideoSamples:
         else:
             pictures = torch.empty(*shape, 3, dtype=torch.uint8, pin_memory=torch.device(device).type == "cuda")
 
+        inference = torch.is_inference_mode_enabled()  # which other threads do not know, and in which x was made
+
+        @torch.inference_mode(inference)
         def make(i: int) -> None:
             decoded = self._frames.read(self._places[clips[i]], times[i].numpy(), threads=None if len(clips) == 1 else 1)
             if here:
