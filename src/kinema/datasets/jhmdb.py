@@ -4,7 +4,8 @@
 
 The coordinates are normalised ("norm": neither pixels nor metres, y down); there are no scores, no image sizes and no names of
 clips. All three official splits hold the same 609 sequences, so that a clip is known by its content: its id is its class and a
-hash of its numbers, the same in every file and on every machine. Nothing ties the poses to the videos.
+hash of its numbers, the same in every file and on every machine. Nothing ties the poses to the videos, which are a data set of their
+own, `jhmdb-video`.
 """
 
 from __future__ import annotations
