@@ -72,7 +72,7 @@ def test_clips_of_the_same_name_are_told_apart(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.mp4", b"video", "x.mp4: is of no known format; .mat, .txt, .json"),
+        ("x.xyz", b"text", "x.xyz: is of no known format; .mat, .txt, .json"),
         ("x.txt", b"hello\n", "x.txt, line 1: 0 fields; 171"),
         ("x.json", b'{"a": 1}', "x.json: unknown field 'a'"),
         ("x.npz", b"", "x.npz: the file is empty"),
@@ -95,3 +95,45 @@ def test_a_folder_without_clips_is_an_error(tmp_path):
     (tmp_path / "README.txt").write_text("nothing here")
     with pytest.raises(DataError, match="no clips: files that end in"):
         read_clips(tmp_path)
+
+
+def test_videos_and_folders_of_images_become_clips(tmp_path):
+    from make_videos import picture, write_video
+    from PIL import Image
+
+    write_video(tmp_path / "v_Archery_g01_c01.avi", "mpeg4", frames=3)
+    for folder, count in (("walk", 5), ("plots", 2)):
+        (tmp_path / folder).mkdir()
+        for i in range(count):
+            Image.fromarray(picture(i, 16, 16)).save(tmp_path / folder / f"{i}.png")
+    dataset = open_files(tmp_path)
+    assert [(clip.id, clip.label) for clip in dataset.clips] == [("v_Archery_g01_c01", 0), ("walk", None)]
+    assert dataset.classes == ("Archery",) and dataset.clips[1].video.path == tmp_path / "walk"
+    with pytest.raises(DataError, match="no clips"):
+        open_files(tmp_path, videos=False)
+    assert [clip.id for clip in open_files(tmp_path / "v_Archery_g01_c01.avi", videos=False).clips] == ["v_Archery_g01_c01"]
+    (tmp_path / "walk" / "a.npz").write_bytes(b"")  # with clips beside them, images are none
+    assert len(open_files(tmp_path, on_error="skip").clips) == 1
+
+
+def test_a_named_file_may_be_a_video_whatever_it_is_called(tmp_path):
+    from make_videos import write_video
+
+    write_video(tmp_path / "a.mp4", frames=3).rename(tmp_path / "a.recording")
+    assert read_clips(tmp_path / "a.recording")[0].has("video")
+
+
+def test_videos_are_joined_to_their_skeletons(tmp_path):
+    names = {
+        utd_file(tmp_path, "a2_s3_t1"): "a2_s3_t1_color.avi",
+        ntu_file(tmp_path, "S001C001P001R001A002"): "S001C001P001R001A002_rgb.avi",
+        ucla_file(tmp_path, "a08_s02_e00_v01", label=7): "a08_s02_e00_v01.avi",
+    }
+    for name in names.values():
+        (tmp_path / name).write_bytes(b"not opened")
+    dataset = open_files(tmp_path)
+    assert {clip.source.name for clip in dataset.clips} == {path.name for path in names}
+    assert all(set(clip.modalities) == {"pose", "video"} and clip.label is not None for clip in dataset.clips)
+    assert all(set(clip.modalities) == {"pose"} for clip in open_files(tmp_path, videos=False).clips)
+    alone = open_files([tmp_path / name for name in names.values()])
+    assert [alone.classes[clip.label] for clip in alone.clips] == ["swipe right", "eat meal/snack", "donning"]

@@ -1,4 +1,4 @@
-"""A small bundle with random weights, and moving skeletons that were never anybody's."""
+"""Small bundles with random weights, and moving skeletons that were never anybody's."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from kinema.clip import PoseSequence
 from kinema.layout import get_layout
 from kinema.models.registry import create_model
 from kinema.transforms.config import PoseInput
+from kinema.transforms.video_config import VideoInput
 
 CLASSES = ("drink", "phone", "wave", "walk")
 
@@ -44,3 +45,22 @@ def moving_pose(layout="cad60", frames=60, fps=30.0, dims=3, seed=0, size=1.7, *
     if dims == 3:
         points[..., 2] += 2.5
     return PoseSequence(points[None], layout, fps=fps, **fields)
+
+
+def tiny_video_bundle(*, seed=0, fields=None, **settings) -> Bundle:
+    """A 3-D CNN on 4 frames of 16 x 20 pixels, of the same classes; `settings` of its `VideoInput`, `fields` of the bundle."""
+    bundle = Bundle(
+        name="tiny-video",
+        model="cnn3d",
+        config={"channels": [4, 8], "kernels": [3, 3], "hidden": [16]},
+        classes=CLASSES,
+        input=PoseInput(),
+        channels=0,
+        state={},
+        video=VideoInput(**{"frames": 4, "height": 16, "width": 20, **settings}),
+        **{"recipe": {"seed": seed}, "result": {"top1": 0.5, "dataset": "made"}, **(fields or {})},
+    )
+    torch.manual_seed(seed)
+    model = create_model("cnn3d", len(CLASSES), bundle.shape, **bundle.config)
+    values = {field: getattr(bundle, field) for field in bundle.__dataclass_fields__}
+    return Bundle(**{**values, "state": model.state_dict()})

@@ -1,4 +1,4 @@
-"""Opening single files of any known skeleton format, and folders of them, by what they are named and what they hold."""
+"""Opening single files of any known format, and folders of them, by what they are named and what they hold."""
 
 from __future__ import annotations
 
@@ -9,17 +9,24 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from kinema.clip import Clip, Lazy
+from kinema import video
+from kinema._video_images import list_images
+from kinema.clip import Clip, Lazy, PoseSequence, VideoSource
 from kinema.datasets import _openpose, cad60, folder, jhmdb, ntu, nw_ucla, pyskl, utd_mhad
 from kinema.datasets._io import Skipped, located, read_bytes, read_mat
+from kinema.datasets._ntu_image import read_image_points, video_beside
 from kinema.datasets._skeletons import read_skeleton
 from kinema.datasets._unpickle import load_pickle
+from kinema.datasets._videos import holds_images, is_video
 from kinema.datasets.base import Dataset, OnError
 from kinema.datasets.protocols import natural
 from kinema.errors import DataError, LayoutError
 
 SUFFIXES = (".mat", ".txt", ".json", ".skeleton", ".npz", ".csv", ".pkl")
-_UTD = re.compile(r"(a(\d+)_s(\d+)_t\d+)_(skeleton|depth|inertial)")
+_UTD = re.compile(r"(a(\d+)_s(\d+)_t\d+)_(skeleton|depth|inertial|color)")
+_NTU = re.compile(rf"({ntu.NAME.pattern})(_rgb)?")
+_UCF = re.compile(r"v_(.+)_g\d+_c\d+")
+_FEWEST_IMAGES = 4  # of a folder that is taken for a video without having been named
 _UTD_READERS = {
     "d_skel": ("pose", utd_mhad.read_skeleton),
     "d_depth": ("depth", utd_mhad.read_depth),
@@ -34,13 +41,14 @@ def read_clips(paths: str | Path | Iterable[str | Path], *, on_error: OnError = 
     return list(open_files(paths, on_error=on_error).clips)
 
 
-def open_files(paths: str | Path | Iterable[str | Path], *, on_error: OnError = "raise") -> Dataset:
+def open_files(paths: str | Path | Iterable[str | Path], *, on_error: OnError = "raise", videos: bool = True) -> Dataset:
     """The clips of files and folders, as a data set without protocols; `classes` are the labels that files and names tell.
 
     Known are UTD-MHAD's .mat, CAD-60's .txt, N-UCLA's .json, NTU's .skeleton, Kinema's own .npz, .json and .csv, a folder with
-    clips.csv, pickles of PYSKL and JHMDB, and folders of OpenPose's _keypoints.json, one clip for each recording in them. Folders
-    are searched to their depth: what is of another kind is passed over there (pickles too), while a file that was named must
-    be of a known one. Skeleton, depth and signals of one UTD-MHAD recording become one clip.
+    clips.csv, pickles of PYSKL and JHMDB, and folders of OpenPose's _keypoints.json, one clip for each recording in them; videos, and
+    folders of numbered images. Folders are searched to their depth: what is of another kind is passed over there (pickles too, and
+    with `videos` false videos), while a file that was named must be of a known one, whatever its name ends in if it is a video.
+    Skeleton, depth, signals and video of one UTD-MHAD recording become one clip, and skeleton and video of an NTU or N-UCLA one.
 
     `DataError` for a path that is not there, a file that cannot be used and a folder without clips; with
     `on_error="skip"` they are listed in `skipped`.
@@ -51,17 +59,19 @@ def open_files(paths: str | Path | Iterable[str | Path], *, on_error: OnError = 
     for path in map(Path, paths):
         path = path.expanduser()
         before = len(found) + len(skipped)
-        for clip, label in _open(path, skipped):
+        for clip, label in _open(path, skipped, videos):
             _add(found, clip, label)
         if len(found) + len(skipped) == before and path.is_dir():
-            skipped.add(DataError(f"no clips: files that end in {', '.join(SUFFIXES[:-1])} are expected here", path))
+            skipped.add(
+                DataError(f"no clips: files that end in {', '.join(SUFFIXES[:-1])}{', or videos,' * videos} are expected here", path)
+            )
     classes = tuple(sorted({label for _, label in found.values() if label is not None}))
     clips = tuple(replace(clip, label=None if label is None else classes.index(label)) for clip, label in found.values())
     return Dataset("files", clips, classes, {}, tuple(skipped))
 
 
 def _add(found: dict[str, Found], clip: Clip, label: str | None) -> None:
-    """One more clip; parts of the same UTD-MHAD recording become one, other clips of the same name are told apart by their path."""
+    """One more clip; parts of the same recording become one, other clips of the same name are told apart by their path."""
     same = found.get(clip.id)
     if same is None:
         found[clip.id] = (clip, label)
@@ -77,10 +87,13 @@ def _add(found: dict[str, Found], clip: Clip, label: str | None) -> None:
 
 
 def _is_part(clip: Clip) -> bool:
-    return clip.source is not None and _UTD.fullmatch(clip.source.stem) is not None
+    if clip.source is None:
+        return False
+    stem = clip.source.stem
+    return any(pattern.fullmatch(name) for pattern, name in ((_UTD, stem), (_NTU, stem), (nw_ucla.NAME, f"{stem}.json")))
 
 
-def _open(path: Path, skipped: Skipped) -> Iterator[Found]:
+def _open(path: Path, skipped: Skipped, videos: bool) -> Iterator[Found]:
     if not path.exists():
         skipped.add(DataError("no such file or folder", path))
     elif path.is_dir():
@@ -91,10 +104,12 @@ def _open(path: Path, skipped: Skipped) -> Iterator[Found]:
                 yield from _of_dataset(folder.read, Path(top), skipped)
                 continue
             yield from _openpose_clips(Path(top), names, skipped)
-            for name in sorted(names, key=natural):
-                file = Path(top, name)
-                if _is_clip(file):
-                    yield from _open_file(file, skipped)
+            files = [Path(top, name) for name in sorted(names, key=natural)]
+            files = [file for file in files if _is_clip(file) or (videos and is_video(file.name))]
+            if videos and not files and holds_images(names) and _is_sequence(Path(top)):
+                yield _video(Path(top))
+            for file in files:
+                yield from _open_file(file, skipped)
     else:
         yield from _open_file(path, skipped)
 
@@ -107,6 +122,13 @@ def _openpose_clips(path: Path, names: list[str], skipped: Skipped) -> Iterator[
             skipped.add(error)
         else:
             yield Clip(recording or path.resolve().name, {"pose": pose}, source=path), None
+
+
+def _is_sequence(path: Path) -> bool:
+    try:
+        return len(list_images(path)) >= _FEWEST_IMAGES
+    except DataError:
+        return False
 
 
 def _is_clip(path: Path) -> bool:
@@ -142,7 +164,26 @@ def _open_file(path: Path, skipped: Skipped) -> Iterator[Found]:
 
 
 def _unknown(path: Path) -> Found:
-    raise DataError(f"is of no known format; {', '.join(SUFFIXES)} are known", path)
+    if not is_video(path.name):
+        try:
+            video.index(path)
+        except DataError as error:
+            raise DataError(f"is of no known format; {', '.join(SUFFIXES)} and videos are known", path) from error
+    return _video(path)
+
+
+def _video(path: Path) -> Found:
+    """A video's clip, not opened, and what its name tells."""
+    stem, modalities = path.name if path.is_dir() else path.stem, {"video": VideoSource(path)}
+    if named := _UTD.fullmatch(stem):
+        return Clip(named[1], modalities, subject=str(int(named[3])), source=path), _utd_label(named[2])
+    if named := _NTU.fullmatch(stem):
+        who, label = _ntu_names(named[1])
+        return Clip(named[1], modalities, source=path, **who), label
+    if named := nw_ucla.NAME.fullmatch(f"{stem}.json"):
+        return Clip(stem, modalities, subject=str(int(named[2])), view=str(int(named[4])), source=path), _ucla_label(named[1])
+    named = _UCF.fullmatch(stem)
+    return Clip(stem, modalities, source=path), named and named[1]
 
 
 def _mat(path: Path) -> Found:
@@ -155,8 +196,11 @@ def _mat(path: Path) -> Found:
         modalities = {modality: read(path) for name, (modality, read) in _UTD_READERS.items() if name in variables}
     if named is None:
         return Clip(path.stem, modalities, source=path), None
-    label = utd_mhad.CLASSES[int(named[2]) - 1] if 1 <= int(named[2]) <= len(utd_mhad.CLASSES) else None
-    return Clip(named[1], modalities, subject=str(int(named[3])), source=path), label
+    return Clip(named[1], modalities, subject=str(int(named[3])), source=path), _utd_label(named[2])
+
+
+def _utd_label(action: str) -> str | None:
+    return utd_mhad.CLASSES[int(action) - 1] if 1 <= int(action) <= len(utd_mhad.CLASSES) else None
 
 
 def _txt(path: Path) -> Found:
@@ -175,16 +219,30 @@ def _json(path: Path) -> Found:
     named = nw_ucla.NAME.fullmatch(path.name)
     if named is None or int(named[1]) not in nw_ucla.ACTIONS:
         return Clip(path.stem, {"pose": pose}, source=path), None
-    label = nw_ucla.CLASSES[nw_ucla.ACTIONS.index(int(named[1]))]
-    return Clip(path.stem, {"pose": pose}, subject=str(int(named[2])), view=str(int(named[4])), source=path), label
+    return Clip(path.stem, {"pose": pose}, subject=str(int(named[2])), view=str(int(named[4])), source=path), _ucla_label(named[1])
+
+
+def _ucla_label(action: str) -> str | None:
+    return nw_ucla.CLASSES[nw_ucla.ACTIONS.index(int(action))] if int(action) in nw_ucla.ACTIONS else None
 
 
 def _skeleton(path: Path) -> Found:
     pose = ntu.read_skeleton(path)
-    who = ntu.recording(path.stem) or {}
-    action = who.pop("action", 0)
-    label = ntu.CLASSES_120[action - 1] if 1 <= action <= len(ntu.CLASSES_120) else None
+    who, label = _ntu_names(path.stem)
     return Clip(path.stem, {"pose": pose}, source=path, **who), label
+
+
+def _ntu_names(name: str) -> tuple[dict[str, str], str | None]:
+    """Who, where and which action a recording's name tells."""
+    who = ntu.recording(name) or {}
+    action = who.pop("action", 0)
+    return who, ntu.CLASSES_120[action - 1] if 1 <= action <= len(ntu.CLASSES_120) else None
+
+
+def seen_in_video(path: Path, video: VideoSource | None = None) -> tuple[PoseSequence, VideoSource] | None:
+    """The skeletons of a file in pixels of the video that they were seen in, `video` or the one beside it, where the file tells (NTU's)."""
+    video = video or video_beside(path)
+    return None if video is None or path.suffix.lower() != ".skeleton" else (read_image_points(path), video)
 
 
 def _own(path: Path) -> Found:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kinema.clip import PoseSequence
+from kinema.clip import PoseSequence, VideoSource
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -36,7 +36,9 @@ class Prediction:
         reason: why nothing is known; empty where `probabilities` are an answer.
         source: the file that it was read from.
         pose: the skeletons as they were read, for drawing.
+        video: the video that they were seen in, where it is at hand, for drawing on it.
         notes: what there is to know about the answer, such as which of several models could not take part in it.
+        seconds: how long a video lasts.
     """
 
     clip_id: str
@@ -47,7 +49,9 @@ class Prediction:
     reason: str = ""
     source: Path | None = None
     pose: PoseSequence | None = field(default=None, repr=False)
+    video: VideoSource | None = field(default=None, repr=False)
     notes: str = ""
+    seconds: float | None = None
 
     @classmethod
     def nothing(cls, clip_id: str, classes: tuple[str, ...], reason: str) -> Prediction:
@@ -87,6 +91,7 @@ class Prediction:
             "truth": self.true_label,
             "reason": self.reason or None,
             "notes": self.notes or None,
+            **({} if self.seconds is None else {"seconds": self.seconds}),
             "top": _entries(self.top(k)),
             "windows": [
                 {"start": window.start, "end": window.end, "top": _entries(_top(self.classes, window.probabilities, k))}

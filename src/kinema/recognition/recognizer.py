@@ -23,6 +23,7 @@ from kinema.recognition.answers import sample_probabilities
 from kinema.recognition.prediction import Prediction, WindowPrediction
 from kinema.recognition.resample import at_rate
 from kinema.recognition.skeleton import flaw_in_size
+from kinema.recognition.video import Cut, answer_windows, length_note, seconds_of
 from kinema.transforms.batches import Samples
 from kinema.transforms.config import PoseInput
 from kinema.transforms.joined import samples_of
@@ -32,6 +33,7 @@ _SAME_RATE = 0.05
 _CLIPS_AT_ONCE = 64
 
 OnError = Literal["raise", "skip"]
+Settings = PoseInput | Cut
 _Recording = tuple[Clip, str | None]  # and the name of its true class
 
 
@@ -93,7 +95,7 @@ class Recognizer:
         recordings: list[_Recording] = []
         for item in what if several else [what]:
             if isinstance(item, (str, Path)):
-                found = read_recordings([item])
+                found = read_recordings([item], videos=self._takes_video)
                 recordings += _labelled(found.clips, found.classes)
                 several = several or len(found.clips) != 1 or Path(item).expanduser().is_dir()
             else:
@@ -109,7 +111,7 @@ class Recognizer:
         `window`, `stride` and errors as for `predict`, `on_error` as for `predict_clips`; files that cannot be read come last.
         """
         settings = self._settings(window, stride)
-        found = read_recordings(list(paths), on_error)
+        found = read_recordings(list(paths), on_error, self._takes_video)
         unread = [Prediction.nothing(str(error.path or "files"), self.bundle.classes, str(error)) for error in found.skipped]
         return self._answers(_labelled(found.clips, found.classes), settings, on_error) + unread
 
@@ -128,7 +130,11 @@ class Recognizer:
         """
         return self._answers(_labelled(clips, classes), self._settings(window, stride), on_error)
 
-    def _answers(self, recordings: Sequence[_Recording], settings: PoseInput, on_error: OnError) -> list[Prediction]:
+    @property
+    def _takes_video(self) -> bool:
+        return "video" in self.bundle.modalities
+
+    def _answers(self, recordings: Sequence[_Recording], settings: Settings, on_error: OnError) -> list[Prediction]:
         answers = []
         for start in range(0, len(recordings), _CLIPS_AT_ONCE):
             some = recordings[start : start + _CLIPS_AT_ONCE]
@@ -140,7 +146,9 @@ class Recognizer:
                 answers += [self._predict_or_say_why(recording, settings) for recording in some]
         return answers
 
-    def _predict(self, recordings: Sequence[_Recording], settings: PoseInput) -> list[Prediction]:
+    def _predict(self, recordings: Sequence[_Recording], settings: Settings) -> list[Prediction]:
+        if isinstance(settings, Cut):
+            return [self._predict_video(*recording, settings) for recording in recordings]
         poses = [clip.pose if clip.has("pose") else None for clip, _ in recordings]
         prepared = [self._prepared(clip, pose, settings) for (clip, _), pose in zip(recordings, poses, strict=True)]
         samples = samples_of(prepared, self.bundle.modalities, replace(self.bundle, input=settings))
@@ -150,12 +158,22 @@ class Recognizer:
             shown = tuple(windows) if len(windows) > 1 else ()
             truth = self._truth(label)
             notes = "its signals reach the end of the sensor's range" if clip.id in samples.saturated else ""
-            answers.append(
-                Prediction(clip.id, self.bundle.classes, probabilities, truth, shown, source=clip.source, pose=pose, notes=notes)
-            )
+            length = windows[-1].end if self.bundle.modalities == ("video",) else None
+            seen = {"pose": pose, "video": clip.video if clip.has("video") else None, "seconds": length}
+            notes = notes or length_note(length or 0.0, self.bundle.seconds)
+            answers.append(Prediction(clip.id, self.bundle.classes, probabilities, truth, shown, source=clip.source, notes=notes, **seen))
         return answers
 
-    def _predict_or_say_why(self, recording: _Recording, settings: PoseInput) -> Prediction:
+    def _predict_video(self, clip: Clip, label: str | None, cut: Cut) -> Prediction:
+        """One video, window by window, however long it is."""
+        given = self._prepared(clip, None, self.bundle.input)
+        windows = answer_windows(self.model, given, self.bundle.video, cut, self.bundle.views, self.batch_size, self.device)
+        mean = np.mean([window.probabilities for window in windows], 0)
+        shown = tuple(windows) if len(windows) > 1 else ()
+        seen = {"source": clip.source, "video": given.video, "seconds": windows[-1].end}
+        return Prediction(clip.id, self.bundle.classes, mean, self._truth(label), shown, **seen)
+
+    def _predict_or_say_why(self, recording: _Recording, settings: Settings) -> Prediction:
         clip, label = recording
         try:
             return self._predict([recording], settings)[0]
@@ -197,16 +215,18 @@ class Recognizer:
         free = self.bundle.input.scale or getattr(self.model, "any_image_unit", False)
         return free and {pose.unit, self.bundle.unit} == {"px", "norm"}
 
-    def _settings(self, window: float | None, stride: float | None) -> PoseInput:
+    def _settings(self, window: float | None, stride: float | None) -> Settings:
         """The bundle's preparation, with the caller's windows in place of its own."""
         settings = self.bundle.input
-        if (window is not None or stride is not None) and self.bundle.modalities != ("pose",):
+        if (window is not None or stride is not None) and self.bundle.modalities not in (("pose",), ("video",)):
             raise KinemaError(
-                f"bundle {self.bundle.name!r} takes {' and '.join(self.bundle.modalities)}; windows are cut from skeletons alone"
+                f"bundle {self.bundle.name!r} takes {' and '.join(self.bundle.modalities)}; windows are cut from skeletons or videos alone"
             )
         for name, value in (("window", window), ("stride", stride)):
             if value is not None and not 0 < value < 1e5:
                 raise KinemaError(f"{name} is {value}; a positive number of seconds is expected")
+        if self._takes_video and window is not None:
+            return Cut(window, stride or window / 2)
         if window is not None:
             frames = max(2, round(window * self.bundle.fps))
             settings = replace(settings, window=frames, stride=max(1, frames // 2))
@@ -286,6 +306,8 @@ def _seconds(clip: Clip) -> np.ndarray:
     if clip.has("inertial") and len(clip.modalities) == 1:
         signals = clip.inertial
         return np.arange(len(signals.signals) + 1) / signals.rate
+    if clip.has("video") and len(clip.modalities) == 1:
+        return seconds_of(clip.video)
     frames = clip.pose if clip.has("pose") else depth_crop(clip)
     count = frames.frames if isinstance(frames, PoseSequence) else len(frames.frames)
     seconds = np.arange(count + 1) / frames.fps
@@ -304,12 +326,15 @@ def _extent(pose: PoseSequence) -> float:
     return max(float(np.median((high - low).max(-1)[person][frames])) for person, frames in enumerate(there) if frames.any())
 
 
-def read_recordings(paths: Sequence[str | Path], on_error: OnError = "raise") -> Recordings:
-    """The clips in files and folders of any known format; `DataError` for what cannot be read."""
+def read_recordings(paths: Sequence[str | Path], on_error: OnError = "raise", videos: bool = True) -> Recordings:
+    """The clips in files and folders of any known format; `DataError` for what cannot be read.
+
+    `videos`: whether those that are found in folders are clips too; what is named itself always is.
+    """
     # The readers are imported when a file is opened: recognition itself knows no data set.
     from kinema.datasets._files import open_files
 
-    found = open_files(paths, on_error=on_error)
+    found = open_files(paths, on_error=on_error, videos=videos)
     return Recordings(found.clips, found.classes, found.skipped)
 
 
