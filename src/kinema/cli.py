@@ -26,6 +26,7 @@ def predict(
     render: str | None = None,
     render_size: str | None = None,
     render_fps: float | None = None,
+    render_video: str | None = None,
     on_error: Literal["raise", "skip"] = "raise",
 ) -> None:
     """Say what the people in recordings are doing.
@@ -40,6 +41,7 @@ def predict(
         render: Draw the skeletons with the answers: OUT.png (a strip), OUT.gif or OUT.mp4; one file for each of several recordings.
         render_size: Width and height of the drawing in pixels, such as 1280x720.
         render_fps: Its frames per second. Default: the recording's, 30 at most (GIF: 15).
+        render_video: Draw key points of an image on this video, in whose pixels they are. Default: the one beside NTU's skeletons.
         on_error: What happens at a recording that cannot be used: "raise" stops, "skip" goes on and names it at the end.
     """
     from kinema.recognition.recognizer import load
@@ -52,7 +54,7 @@ def predict(
     data = {"bundle": bundle or recognizer.name, "predictions": [prediction.to_dict(top) for prediction in predictions]}
     answer(predictions_text(predictions, top), data, json)
     if render:
-        for path in render_predictions(predictions, render, top, size=size, fps=render_fps):
+        for path in render_predictions(predictions, render, top, size=size, fps=render_fps, video=render_video):
             print(f"drawn: {path}", file=sys.stderr)
 
 

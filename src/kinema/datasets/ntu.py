@@ -113,11 +113,11 @@ Body = tuple[np.ndarray, np.ndarray]  # numbers of the frames that show it (N,),
 @parser
 def read_skeleton(path: str | Path, clean: bool = True) -> PoseSequence:
     """The pose of one file: up to 2 persons (`clean`) or all bodies, 25 joints, metres. `DataError` names the line at fault."""
-    frames, bodies = _bodies(read_text(path).splitlines(), path)
+    frames, bodies = bodies_in(read_text(path).splitlines(), path)
     if not bodies:
         raise DataError(f"there is no body in any of its {frames} frames; the official list of missing skeletons names such files", path)
     if clean:
-        bodies = _clean(bodies)
+        bodies = cleaned(bodies)
     seen = np.unique(np.concatenate([number for number, _ in bodies]))
     joints = np.zeros((len(bodies), len(seen), _JOINTS, 4))
     mask = np.zeros((len(bodies), len(seen), _JOINTS), bool)
@@ -133,7 +133,7 @@ def read_skeleton(path: str | Path, clean: bool = True) -> PoseSequence:
     return PoseSequence(points, "ntu25", "m", mask, None if tracked else score, fps=30.0, times=(seen - seen[0]) / 30.0 if gaps else None)
 
 
-def _bodies(lines: list[str], path: str | Path) -> tuple[int, list[Body]]:
+def bodies_in(lines: list[str], path: str | Path) -> tuple[int, list[Body]]:
     """Number of frames, and the bodies in the order in which they came."""
     numbers_of: dict[tuple[str, int], list[int]] = defaultdict(list)
     values_of: dict[tuple[str, int], list[float]] = defaultdict(list)
@@ -191,7 +191,7 @@ def _joints(lines: list[str], at: int, path: str | Path) -> list[float]:
         return numbers(picked, lambda i: f"line {at + i % _JOINTS + 1}")
 
 
-def _clean(bodies: list[Body]) -> list[Body]:
+def cleaned(bodies: list[Body]) -> list[Body]:
     """The two bodies at most that published results rest on, the one that moves more first."""
     if len(bodies) > 1:
         bodies = [body for body in bodies if len(body[0]) >= _FEWEST_FRAMES] or [max(bodies, key=lambda body: len(body[0]))]

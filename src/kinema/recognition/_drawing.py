@@ -5,7 +5,7 @@ Everything is drawn `OVERSAMPLE` times larger and reduced at the end, since Pill
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
 OVERSAMPLE = 3
+Place = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,21 @@ class Canvas:
         self.image = Image.new("RGB", (width * OVERSAMPLE, height * OVERSAMPLE), colors.paper)
         self.draw = ImageDraw.Draw(self.image)
 
-    def finished(self) -> Image:
+    def finished(self, size: tuple[int, int] | None = None) -> Image:
+        """The picture, in its own size or in another one."""
         from PIL import Image
 
-        return self.image.resize((self.width, self.height), Image.Resampling.BOX)
+        how = Image.Resampling.BOX if size is None else Image.Resampling.LANCZOS
+        return self.image.resize(size or (self.width, self.height), how)
+
+    def picture(self, pixels: np.ndarray, left: float, top: float, width: float, height: float) -> None:
+        """(H, W, 3) uint8 pixels, stretched to a place."""
+        from PIL import Image
+
+        size = max(round(width * OVERSAMPLE), 1), max(round(height * OVERSAMPLE), 1)
+        self.image.paste(
+            Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR), (round(left * OVERSAMPLE), round(top * OVERSAMPLE))
+        )
 
     def line(self, points: np.ndarray, color: str | tuple, width: float, caps: bool = True) -> None:
         """A line with round corners and, with `caps`, round ends."""
@@ -206,7 +218,11 @@ def draw_skeletons(canvas: Canvas, pose: PoseSequence, camera: Camera, frame: in
             inside = ((points > (left, top)) & (points < (right, bottom))).all(-1)
             for step in np.flatnonzero(inside[:-1] & inside[1:]):
                 canvas.line(points[step : step + 2], canvas.colors.floor, 1)
-    thick = float(np.clip(min(room) / 29, 2.0, 11.0))
+    draw_persons(canvas, pose, frame, place, float(np.clip(min(room) / 29, 2.0, 11.0)))
+
+
+def draw_persons(canvas: Canvas, pose: PoseSequence, frame: int, place: Place, thick: float) -> None:
+    """The persons of one frame, far ones first, with the way that their hands have come. `place`: from points to the canvas, and depth."""
     for person in range(pose.persons):
         _draw_trails(canvas, pose, person, frame, place, thick)
     nearness = [place(pose.points[m, frame])[1][pose.observed[m, frame]] for m in range(pose.persons)]
@@ -219,7 +235,7 @@ def _color(joint: str, person: int, colors: Colors) -> str:
     return left if joint.startswith("left_") else right if joint.startswith("right_") else trunk
 
 
-def _draw_person(canvas: Canvas, pose: PoseSequence, person: int, frame: int, place, thick: float) -> None:
+def _draw_person(canvas: Canvas, pose: PoseSequence, person: int, frame: int, place: Place, thick: float) -> None:
     """Far parts first; a rim in the panel's colour parts limbs that cross."""
     layout, seen = pose.layout, pose.observed[person, frame]
     points, depth = place(pose.points[person, frame])
@@ -245,7 +261,7 @@ def _draw_joint(canvas: Canvas, point: np.ndarray, thick: float, color: str) -> 
     canvas.disc(point, thick * 0.34, canvas.colors.paper)
 
 
-def _draw_trails(canvas: Canvas, pose: PoseSequence, person: int, frame: int, place, thick: float) -> None:
+def _draw_trails(canvas: Canvas, pose: PoseSequence, person: int, frame: int, place: Place, thick: float) -> None:
     start = max(0, frame - round(_TRAIL_SECONDS * pose.fps))
     for names in _TRAIL_JOINTS:
         name = next((name for name in names if pose.layout.has(name)), None)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from kinema._write import write_whole
-from kinema.clip import PoseSequence
+from kinema.clip import PoseSequence, VideoSource
 from kinema.errors import DataError, KinemaError, unknown
-from kinema.recognition._drawing import BLACK, LIGHT, Camera, Canvas, draw_labels, draw_skeletons, palette
+from kinema.recognition._drawing import BLACK, LIGHT, OVERSAMPLE, Camera, Canvas, draw_labels, draw_persons, draw_skeletons, palette
+from kinema.recognition._film import Film, copy_sound, open_sound
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,12 +34,14 @@ _GAP, _HEAD = 12, 30
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A sequence and what stands beside it: a title, the most probable labels with their probabilities (0..1), the true label."""
+    """A sequence and what stands beside it: a title, the most probable labels with their probabilities (0..1), the true label; and the
+    video that it is drawn on, if there is one: the points are then in pixels of it."""
 
     pose: PoseSequence
     title: str = ""
     top: tuple[tuple[str, float], ...] = ()
     truth: str | None = None
+    video: VideoSource | None = None
 
 
 def render(
@@ -51,18 +54,21 @@ def render(
     size: tuple[int, int] | None = None,
     fps: float | None = None,
     background: Background = "light",
+    video: VideoSource | str | Path | None = None,
 ) -> Path:
     """Draw a 2-D or 3-D sequence into a file, the kind of which its suffix tells: `.png`, `.gif` or `.mp4` (H.264).
 
     A PNG shows several moments in a row. 3-D is seen from slightly above; left and right limbs differ in colour, joints
     that were not observed are not drawn. `top`: the most probable labels with their probabilities, drawn as bars (five at
     most). `size`: (width, height) in pixels. `fps`: frames per second of a GIF (default 15 at most) or MP4 (default 30 at
-    most), at the speed of the recording in either case. `background`: light, or black as a video without its image. The file
-    appears whole or not at all.
+    most), at the speed of the recording in either case. `background`: light, or black as a video without its image. `video`:
+    2-D points in pixels are drawn on it, at its rate and with its sound unless told otherwise; before and after them it goes on. The
+    file appears whole or not at all.
 
     Raises `KinemaError` for another suffix or a place that cannot be written.
     """
-    return render_scenes([Scene(pose, title, tuple(top), truth)], path, columns=1, size=size, fps=fps, background=background)
+    source = VideoSource(Path(video)) if isinstance(video, (str, Path)) else video
+    return render_scenes([Scene(pose, title, tuple(top), truth, source)], path, columns=1, size=size, fps=fps, background=background)
 
 
 def render_scenes(
@@ -88,20 +94,29 @@ def render_scenes(
     if background not in _COLORS:
         raise KinemaError(unknown("background", background, _COLORS))
     still = path.suffix.lower() == ".png"
-    size = size or _natural_size(scenes, still)
+    films = [None if scene.video is None else Film(scene.video, scene.pose) for scene in scenes]
+    size = size or _natural_size(scenes, films, still)
     if min(size) < 32 or max(size) > 8192:
         raise KinemaError(f"size is {size[0]} x {size[1]} pixels; 32 to 8192 are expected")
-    views = [_View(scene, size, still, _COLORS[background]) for scene in scenes]
+    grounds = [_COLORS[background] if film is None else BLACK for film in films]
+    views = [_View(scene, film, size, still, colors) for scene, film, colors in zip(scenes, films, grounds, strict=True)]
     columns = max(1, min(columns, len(scenes)))
     encode = {".png": _png, ".gif": _gif, ".mp4": _mp4}[path.suffix.lower()]
     return write_whole(path, encode(views, columns, fps))
 
 
 def render_predictions(
-    predictions: Sequence[Prediction], path: str | Path, top: int = 5, *, size: tuple[int, int] | None = None, fps: float | None = None
+    predictions: Sequence[Prediction],
+    path: str | Path,
+    top: int = 5,
+    *,
+    size: tuple[int, int] | None = None,
+    fps: float | None = None,
+    video: str | Path | None = None,
 ) -> list[Path]:
     """Draw recognised recordings with their answers, at most five labels each and the true one; several go to one file each, named
-    after the recordings. 2-D skeletons are drawn on black, as the video that they come from without its image.
+    after the recordings. They are drawn on the video that they come from: `video`, which is of one recording, or the one that lies
+    beside a recording's file; without one, 2-D skeletons on black.
 
     Returns the files. `size`, `fps` and errors as for `render`.
     """
@@ -114,19 +129,34 @@ def render_predictions(
         names = [re.sub(r"[^\w.-]+", "_", prediction.clip_id) for prediction in shown]
         names = [name if names.count(name) == 1 else f"{name}-{names[:i].count(name) + 1}" for i, name in enumerate(names)]
         paths = [path.with_name(f"{path.stem}-{name}{path.suffix}") for name in names]
+    if video is not None and len(shown) > 1:
+        raise KinemaError(f"{video} is one video; there are {len(shown)} recordings to draw on it")
     return [
-        render(
-            prediction.pose,
-            target,
-            title=prediction.clip_id,
-            top=prediction.top(top),
-            truth=prediction.true_label,
-            size=size,
-            fps=fps,
-            background="black" if prediction.pose.dims == 2 else "light",
-        )
+        _render_prediction(prediction, target, top, size, fps, VideoSource(Path(video)) if video is not None else prediction.video)
         for prediction, target in zip(shown, paths, strict=True)
     ]
+
+
+def _render_prediction(
+    prediction: Prediction, path: Path, top: int, size: tuple[int, int] | None, fps: float | None, video: VideoSource | None
+) -> Path:
+    pose = prediction.pose
+    if pose.dims == 3 and prediction.source is not None:
+        # The readers are imported when a file is opened: recognition itself knows no data set.
+        from kinema.datasets._files import seen_in_video
+
+        pose, video = seen_in_video(prediction.source, video) or (pose, video)
+    return render(
+        pose,
+        path,
+        title=prediction.clip_id,
+        top=prediction.top(top),
+        truth=prediction.true_label,
+        size=size,
+        fps=fps,
+        background="black" if pose.dims == 2 else "light",
+        video=video,
+    )
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -137,8 +167,13 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _natural_size(scenes: Sequence[Scene], still: bool) -> tuple[int, int]:
+def _natural_size(scenes: Sequence[Scene], films: Sequence[Film | None], still: bool) -> tuple[int, int]:
     labels = any(scene.top or scene.truth is not None for scene in scenes)
+    shown = [film for film in films if film is not None]
+    if shown and not still:
+        height = min(max(max(film.height for film in shown), 240), 2160)
+        wide = max(film.width / film.height for film in shown)
+        return round(height * (wide + (0.75 if labels else 0.0))), height
     if still:
         return (1200, 280) if labels else (960, 280)
     return (640, 400) if labels else (400, 400)
@@ -147,11 +182,14 @@ def _natural_size(scenes: Sequence[Scene], still: bool) -> tuple[int, int]:
 class _View:
     """Where things are in the picture of one scene: title, panels of moments, labels."""
 
-    def __init__(self, scene: Scene, size: tuple[int, int], still: bool, colors: Colors):
-        self.scene, (self.width, self.height), self.colors = scene, size, colors
+    def __init__(self, scene: Scene, film: Film | None, size: tuple[int, int], still: bool, colors: Colors):
+        self.scene, self.film, self.size, self.colors = scene, film, size, colors
+        # Words and lines grow with a video's picture.
+        zoom = 1.0 if film is None else float(np.clip(size[1] / 400, 1, OVERSAMPLE))
+        self.width, self.height = round(size[0] / zoom), round(size[1] / zoom)
         self.top = tuple(scene.top)[:5]
         self.camera = Camera(scene.pose)
-        self.seconds = _seconds(scene.pose)
+        self.seconds = _seconds(scene.pose) if film is None else film.seconds
         labels = bool(self.top or scene.truth is not None)
         self.label_width = min(0.42 * self.width, 270) if labels else 0
         self.upper = _HEAD if scene.title else _GAP
@@ -167,12 +205,41 @@ class _View:
         bottom = self.height - _GAP
         for panel, frame in enumerate(frames):
             left = _GAP + panel * (self.panel_width + _GAP / 2)
-            draw_skeletons(canvas, scene.pose, self.camera, frame, (left, self.upper, left + self.panel_width, bottom))
+            box = (left, self.upper, left + self.panel_width, bottom)
+            if self.film is None:
+                draw_skeletons(canvas, scene.pose, self.camera, frame, box)
+            else:
+                _draw_on(canvas, self.film, frame, box)
             canvas.text(left + 7, self.upper + 11, f"{self.seconds[frame]:.1f} s", 10, self.colors.faint, room=self.panel_width - 10)
         if self.label_width:
             left = self.width - _GAP - self.label_width
             draw_labels(canvas, (left, self.upper, self.width - _GAP, bottom), self.top, scene.truth)
-        return canvas.finished()
+        return canvas.finished(None if self.film is None else self.size)
+
+    def moments(self) -> list[int]:
+        """What the panels of a still picture show."""
+        frames = _moments(self.scene.pose, self.panels)
+        return frames if self.film is None else [self.film.showing(frame) for frame in frames]
+
+
+def _draw_on(canvas: Canvas, film: Film, number: int, box: tuple[float, float, float, float]) -> None:
+    """One picture of a video, as large as it fits, and who is seen in it."""
+    left, top, right, bottom = box
+    zoom = min((right - left) / film.width, (bottom - top) / film.height)
+    width, height = zoom * film.width, zoom * film.height
+    corner = np.array([(left + right - width) / 2, (top + bottom - height) / 2])
+    canvas.picture(film.picture(number), *corner, width, height)
+    frame = film.frame(number)
+    if frame >= 0:
+        persons = film.pose.points[:, frame][film.pose.observed[:, frame]]
+        tall = zoom * float(np.ptp(persons[:, 1] * film.scale[1])) if len(persons) else 0.0
+        draw_persons(
+            canvas,
+            film.pose,
+            frame,
+            lambda points: (points * film.scale * zoom + corner, np.zeros(points.shape[:-1])),
+            np.clip(tall / 45, 1, 8),
+        )
 
 
 def _seconds(pose: PoseSequence) -> np.ndarray:
@@ -214,12 +281,12 @@ def _animation(views: Sequence[_View], columns: int, fps: float) -> Iterator[Ima
 
 
 def _rate(views: Sequence[_View], fps: float | None, most: float) -> float:
-    return fps or min(most, max(view.scene.pose.fps for view in views))
+    return fps or min(most, max(view.scene.pose.fps if view.film is None else view.film.fps for view in views))
 
 
 def _png(views: Sequence[_View], columns: int, fps: float | None) -> bytes:
     file = io.BytesIO()
-    pictures = [view.draw(_moments(view.scene.pose, view.panels)) for view in views]
+    pictures = [view.draw(view.moments()) for view in views]
     _sheet(pictures, columns, views[0].colors.paper).save(file, format="PNG", optimize=True)
     return file.getvalue()
 
@@ -230,8 +297,9 @@ def _gif(views: Sequence[_View], columns: int, fps: float | None) -> bytes:
 
     delay = max(2, round(100 / _rate(views, fps, 15)))
     pictures = _animation(views, columns, 100 / delay)
-    colors = palette(views[0].colors)
-    first, *rest = (picture.quantize(palette=colors, dither=Image.Dither.NONE) for picture in pictures)
+    # A video has colours of its own.
+    how = {"colors": 256} if any(view.film for view in views) else {"palette": palette(views[0].colors)}
+    first, *rest = (picture.quantize(**how, dither=Image.Dither.NONE) for picture in pictures)
     file = io.BytesIO()
     first.save(file, format="GIF", save_all=True, append_images=rest, duration=10 * delay, loop=0)
     return file.getvalue()
@@ -240,7 +308,9 @@ def _gif(views: Sequence[_View], columns: int, fps: float | None) -> bytes:
 def _mp4(views: Sequence[_View], columns: int, fps: float | None) -> bytes:
     import av
 
-    rate = Fraction(_rate(views, fps, 30)).limit_denominator(1000)
+    film = views[0].film if len(views) == 1 else None
+    rate = Fraction(_rate(views, fps, 30 if film is None else 120)).limit_denominator(1000)
+    sound = None if film is None else open_sound(film.source.path)
     pictures = _animation(views, columns, float(rate))
     first = next(pictures)
     file = io.BytesIO()
@@ -250,10 +320,19 @@ def _mp4(views: Sequence[_View], columns: int, fps: float | None) -> bytes:
             stream.pix_fmt = "yuv420p"
             # 4:2:0 has one colour sample for two pixels each way, so both sides must be even
             stream.width, stream.height = first.width & ~1, first.height & ~1
+            voice = None
+            if sound is not None:
+                heard = sound.streams.audio[0]
+                voice = container.add_stream("aac", rate=heard.rate, layout="mono" if heard.channels == 1 else "stereo")
             for picture in itertools.chain([first], pictures):
                 whole = picture.crop((0, 0, stream.width, stream.height))
                 container.mux(stream.encode(av.VideoFrame.from_image(whole)))
             container.mux(stream.encode())
+            if voice is not None:
+                copy_sound(film.source, container, voice, sound)
     except av.codec.codec.UnknownCodecError as error:
         raise KinemaError("this PyAV has no H.264 encoder (libx264); write a .gif or .png instead") from error
+    finally:
+        if sound is not None:
+            sound.close()
     return file.getvalue()
