@@ -8,7 +8,9 @@ import torch
 from make_files import pickled, pyskl_annotation
 from tiny_bundles import CLASSES, moving_pose, tiny_bundle
 
+from kinema import bundle as bundles
 from kinema.bundle import Bundle
+from kinema.cli import main
 from kinema.clip import Clip, PoseSequence
 from kinema.datasets._files import read_clips
 from kinema.errors import BundleError, DataError
@@ -150,3 +152,44 @@ def test_persons_and_joints_of_a_pickle_without_score_are_left_out(tmp_path):
     (clip,) = read_clips(pickled(tmp_path / "x.pkl", [annotation]))
     assert clip.pose.persons == 1 and not clip.pose.mask[0, 2, 5] and clip.pose.mask.sum() == clip.pose.mask.size - 1
     assert clip.pose.image_size is None
+
+
+@pytest.fixture
+def command(tmp_path, capsys):
+    """`kinema predict` of one annotation changed: exit status, and what it printed."""
+    bundle = bundles.save(bundle_of(unit="px"), tmp_path / "small.safetensors")
+
+    def run(change: dict, *options: str) -> tuple[int, str]:
+        annotation = {key: value for key, value in (pyskl_annotation("bad", 0) | change).items() if value is not None}
+        path = pickled(tmp_path / "x.pkl", {"split": {"train": ["bad"], "test": ["bad"]}, "annotations": [annotation]})
+        status = main([*(options or ("predict", str(path))), "--bundle", str(bundle), *(("--data.root", str(path)) if options else ())])
+        printed = capsys.readouterr()
+        return status, printed.out + printed.err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"keypoint_score": np.full((1, 8, 17), 1.5)}, "'keypoint_score': scores lie in 1.5..1.5; 0..1 is expected"),
+        ({"keypoint_score": np.full((1, 8, 17), -0.5)}, "'keypoint_score': scores lie in -0.5..-0.5; 0..1 is expected"),
+        ({"keypoint_score": np.zeros((1, 8, 17))}, "'keypoint_score': the scores of all joints are 0: nobody was found"),
+        ({"keypoint": np.full((1, 8, 17, 2), 9000.0)}, "joint nose: (9000, 9000) lies far outside the image of 1920 x 1080 pixels"),
+        ({"img_shape": (0, 0)}, "'img_shape': (0, 0) is no height and width in pixels"),
+    ],
+    ids=lambda value: "",
+)
+def test_the_command_says_in_one_line_what_is_wrong_and_where(command, change, words):
+    status, printed = command(change)
+    assert status == 2 and words in printed and "x.pkl, annotation 0 (bad)" in printed and printed.count("\n") == 1
+
+
+def test_the_command_does_without_the_images_size(command):
+    status, printed = command({"img_shape": None, "original_shape": None})
+    assert status == 0 and CLASSES[0] in printed
+
+
+def test_the_command_names_the_splits_that_there_are(command):
+    status, printed = command({}, "evaluate", "--data.name", "pyskl", "--protocol", "xsubb")
+    assert status == 2 and "unknown protocol 'xsubb'; known: official" in printed and printed.count("\n") == 1
