@@ -141,7 +141,7 @@ class _Chosen:
     """Some of all samples, each counted as a clip of its own."""
 
     def __init__(self, samples: Samples, indices: Tensor):
-        self.samples, self.indices = samples, indices
+        self.samples, self.indices, self.shape = samples, indices, samples.shape
         self.labels = samples.labels[indices]
         self.clip_of = torch.arange(len(indices))
         self.clip_ids = tuple(samples.clip_ids[i] for i in samples.clip_of[indices].tolist())
