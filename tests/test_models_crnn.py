@@ -21,8 +21,9 @@ WEIGHTS = "resnet18_imagenet_partial.pt"
         {"encoder": "resnet18", "stages": 2, "shift": 0.125, "decoder": "gru"},
         {"encoder": "resnet18", "stages": 2, "norm": "fixed", "grid": (2, 2), "decoder": "attention", "embed": (), "hidden": 0},
         {"encoder": "resnet50", "stages": 1, "decoder": "mean", "embed_norm": False},
+        {"encoder": "cnn", "decoder": "statistics"},
     ],
-    ids=["cnn, lstm", "resnet18, shift, gru", "resnet18, fixed norms, attention", "resnet50, mean"],
+    ids=["cnn, lstm", "resnet18, shift, gru", "resnet18, fixed norms, attention", "resnet50, mean", "cnn, statistics"],
 )
 def test_it_does_what_every_model_of_videos_does(config):
     check("crnn", SHAPE, **{**NARROW, **config})
@@ -47,7 +48,7 @@ def test_a_resnet_has_the_lineages_head_and_torchvisions_names():
     assert state["encoder.layer3.22.conv3.weight"].shape == (1024, 256, 1, 1) and "encoder.fc.weight" not in state
 
 
-@pytest.mark.parametrize("decoder", ["lstm", "gru", "attention", "mean"])
+@pytest.mark.parametrize("decoder", ["lstm", "gru", "attention", "mean", "statistics"])
 def test_what_was_encoded_once_gives_the_videos_answer(decoder):
     model = make("crnn", SHAPE, **NARROW, encoder="resnet18", stages=2, shift=0.125, decoder=decoder).eval()
     video = videos(SHAPE)
@@ -57,7 +58,9 @@ def test_what_was_encoded_once_gives_the_videos_answer(decoder):
     torch.testing.assert_close(answer(model, features=features), answer(model, video=video))
 
 
-@pytest.mark.parametrize(("decoder", "order_counts"), [("lstm", True), ("gru", True), ("attention", False), ("mean", False)])
+@pytest.mark.parametrize(
+    ("decoder", "order_counts"), [("lstm", True), ("gru", True), ("attention", False), ("mean", False), ("statistics", False)]
+)
 def test_order_of_frames_counts_for_recurrent_decoders(decoder, order_counts):
     model = make("crnn", SHAPE, encoder="resnet18", stages=1, embed=(), units=8, layers=1, decoder=decoder)
     features = 5 * torch.randn(3, 4, model.encoded_features)

@@ -43,7 +43,7 @@ class CrnnConfig:
             what the encoder gives.
         embed_norm: batch norm in all of them but the last.
         embed_dropout: probability before the last one.
-        decoder: "lstm" or "gru", of which the last step counts; "attention" or "mean" over the frames.
+        decoder: "lstm" or "gru", of which the last step counts; "attention" or "mean" over the frames; "statistics", mean and deviation.
         units: of a recurrent layer, or of the attention.
         layers: recurrent layers.
         hidden: units of the fully connected layer behind the decoder; 0 is none.
@@ -58,7 +58,7 @@ class CrnnConfig:
     embed: tuple[int, ...] = (1024, 768, 512)
     embed_norm: bool = True
     embed_dropout: float = 0.3
-    decoder: Literal["lstm", "gru", "attention", "mean"] = "lstm"
+    decoder: Literal["lstm", "gru", "attention", "mean", "statistics"] = "lstm"
     units: int = 512
     layers: int = 3
     hidden: int = 256
