@@ -224,10 +224,10 @@ def test_of_several_data_sets_each_is_a_row_too(study, tmp_path):
         " set: {data.name: one+two, data.protocol: leave-one-out+leave-one-out, fit.selection: last}}"
     )
     rows = json.loads(run_study(path, tmp_path / "runs", tmp_path / "results").read_text())["rows"]
-    assert [(row["name"], row["dataset"], row["n_test"]) for row in rows] == [
-        ("both", "one+two", 24),
-        ("both: one", "one", 12),
-        ("both: two", "two", 12),
+    assert [(row["name"], row["dataset"], row["protocol"], row["n_test"]) for row in rows] == [
+        ("both", "one+two", "leave-one-out+leave-one-out", 24),
+        ("both: one", "one", "leave-one-out", 12),
+        ("both: two", "two", "leave-one-out", 12),
     ]
     runs = [row["top1"]["runs"][0] for row in rows]
     assert runs[0] == pytest.approx((runs[1] + runs[2]) / 2)

@@ -68,14 +68,16 @@ def _rows_of_unit(row: Row, name: str, unit: str, runs: Runs, data: DataConfig, 
     if all("/" in fold for fold in trained):
         return cornell_rows(name, dataset, protocol, of_seed, trained, **about)
 
-    def as_row(name: str, dataset: str, runs: Mapping[int, Mapping[str, Scores]]) -> dict[str, Any]:
+    def as_row(name: str, dataset: str, protocol: str, runs: Mapping[int, Mapping[str, Scores]]) -> dict[str, Any]:
         if row.folds is None:
             return scores_row(name, dataset, protocol, {seed: of[""] for seed, of in runs.items()}, trained[""], **about)
         return scores_row(name, dataset, protocol, runs, trained, **about)
 
     sets = dataset.split("+") if "+" in dataset else ()
     alone = [{seed: {fold: _of_set(each, scores) for fold, scores in of.items()} for seed, of in of_seed.items()} for each in sets]
-    return [as_row(name, dataset, of_seed), *(as_row(f"{name}: {each}", each, runs) for each, runs in zip(sets, alone, strict=True))]
+    own = protocol.split("+") if protocol.count("+") == len(sets) - 1 else [protocol] * len(sets)
+    rows = [as_row(f"{name}: {each}", each, of, runs) for each, of, runs in zip(sets, own, alone, strict=True)]
+    return [as_row(name, dataset, protocol, of_seed), *rows]
 
 
 def leak_of(runs: Runs) -> str | None:
