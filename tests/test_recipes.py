@@ -13,6 +13,8 @@ RECIPES = {path.stem: path for path in sorted((Path(__file__).parents[1] / "reci
 ONE_EPOCH = {"fit.epochs": 1, "fit.warmup": 0, "fit.views": 1, "fit.early_stop": 0, "engine.threads": 1, "engine.accelerator": "cpu"}
 FEW_WINDOWS = {"data.fold": "1", "input.stride": 2000}
 AT_ONCE = {"data.fold": "1", "input.phases": [0]}
+VIDEOS = ONE_EPOCH | {"data.fold": "1", "fit.batch_size": 4}
+PARTIAL = {"init.bundle": "$KINEMA_MODELS/resnet18_imagenet_partial.pt", "init.arch": "resnet18"}
 CHANGES = {
     "cad60_svm": AT_ONCE,
     "robocomp_svm_cad60": AT_ONCE,
@@ -20,6 +22,11 @@ CHANGES = {
     "hcn_cad60": ONE_EPOCH | FEW_WINDOWS,
     "hcn_cad60_published": ONE_EPOCH | FEW_WINDOWS,
     "efficientgcn_cad60": ONE_EPOCH | FEW_WINDOWS,
+    "actions_2d": ONE_EPOCH,
+    **{
+        name: ONE_EPOCH | {"input.frames": 8, "model.config.size": 16, "model.config.width": 4, "model.config.blocks": [1, 1, 1]}
+        for name in ("poseconv3d_utd_mhad_2d", "poseconv3d_nw_ucla_2d")
+    },
     **{
         name: ONE_EPOCH | {"fit.batch_size": 3}
         for name in (
@@ -37,6 +44,10 @@ CHANGES = {
             "memory_attention_depth_utd_mhad",
         )
     },
+    **{name: VIDEOS for name in ("cnn3d_ucf9", "cnn3d_ucf9_published", "cnn3d_ucf101", "cnn_rnn_ucf9")},
+    **{name: VIDEOS for name in ("crnn_resnet18_ucf9", "crnn_resnet18_ucf9_frozen", "crnn_resnet18_jhmdb")},
+    # The weights that it names are fetched from their publisher; those at hand stand in for them.
+    "crnn_resnet101_ucf101": VIDEOS | PARTIAL | {"model.config.encoder": "resnet18", "model.config.stages": 3},
 }
 # These run where what they need is made: files of NTU's and PYSKL's form, poses of JHMDB.
 ELSEWHERE = {
@@ -66,6 +77,20 @@ def few(data_root, tmp_path):
         root = tmp_path / name
         if name == "cad60":
             return data_root(name)
+        if name == "jhmdb":
+            root.symlink_to(data_root(name))
+            return root
+        if name.startswith("ucf101"):
+            videos = data_root("ucf101-9")
+            few = [f"v_{label}_g{group}_c01.mp4" for label in ("Archery", "PushUps") for group in ("01", "08", "09", "15", "22")]
+            link([file for file in sorted(videos.rglob("*.mp4")) if file.name in few], root)
+            link(sorted((videos / "splits").iterdir()), root)
+            return root
+        if name == "jhmdb-video":
+            videos = data_root("jhmdb")
+            link([file for label in ("clap", "golf") for file in sorted((videos / label).glob("*.mp4"))[::4]], root)
+            link(sorted(videos.rglob("*_test_split1.txt")), root)
+            return root
         if name == "nw-ucla":
             link(sorted(data_root(name).rglob("a0[1-3]_s0[1-3]_e00_v0[1-3].json")), root)
             return root
@@ -86,6 +111,8 @@ def test_it_trains_and_leaves_a_bundle_that_answers(name, few, tmp_path, models,
     monkeypatch.chdir(RECIPES[name].parents[1])  # recipes quote results by their path from there
     if name == "efficientgcn_cad60":
         models("efficientgcn_b0_ntu60_xsub.pt")
+    if name.startswith("crnn"):
+        models("resnet18_imagenet_partial.pt")
     sets = load_recipe(RECIPES[name]).data.name.split("+")
     roots = [few(each) for each in sets]
     recipe = load_recipe(RECIPES[name], {**CHANGES[name], "data.root": roots[0] if len(sets) == 1 else tmp_path})
