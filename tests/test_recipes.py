@@ -44,8 +44,8 @@ CHANGES = {
             "memory_attention_depth_utd_mhad",
         )
     },
-    **{name: VIDEOS for name in ("cnn3d_ucf9", "cnn3d_ucf9_published", "cnn3d_ucf101", "cnn_rnn_ucf9")},
-    **{name: VIDEOS for name in ("crnn_resnet18_ucf9", "crnn_resnet18_ucf9_frozen", "crnn_resnet18_jhmdb")},
+    **{name: VIDEOS for name in ("cnn3d_ucf9", "cnn3d_ucf9_published", "cnn3d_ucf101", "cnn_rnn_ucf9", "motion_histograms_ucf9")},
+    **{name: VIDEOS for name in ("crnn_resnet18_ucf9", "crnn_resnet18_ucf9_frozen", "crnn_resnet18_jhmdb", "resnet3d_ucf9")},
     # The weights that it names are fetched from their publisher; those at hand stand in for them.
     "crnn_resnet101_ucf101": VIDEOS | PARTIAL | {"model.config.encoder": "resnet18", "model.config.stages": 3},
 }
@@ -111,7 +111,7 @@ def test_it_trains_and_leaves_a_bundle_that_answers(name, few, tmp_path, models,
     monkeypatch.chdir(RECIPES[name].parents[1])  # recipes quote results by their path from there
     if name == "efficientgcn_cad60":
         models("efficientgcn_b0_ntu60_xsub.pt")
-    if name.startswith("crnn"):
+    if name.startswith(("crnn", "resnet3d")):
         models("resnet18_imagenet_partial.pt")
     sets = load_recipe(RECIPES[name]).data.name.split("+")
     roots = [few(each) for each in sets]
