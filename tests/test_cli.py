@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_bundles
+from make_videos import write_video
 
 from kinema import bundle as bundles
 from kinema.cli import COMMANDS, main
@@ -74,6 +75,20 @@ def test_predict_prints_one_json_object_and_nothing_else(place, capsys):
     assert len(answer["predictions"]) == 6
     for prediction in answer["predictions"]:
         assert sum(p["probability"] for p in prediction["top"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_predict_answers_a_video_window_by_window_and_writes_it_down(tmp_path, capsys):
+    bundles.save(tiny_bundles.tiny_video_bundle(), tmp_path / "tiny.safetensors")
+    path = write_video(tmp_path / "a.mp4", frames=60)
+    words = ["--window", "2s", "--stride", "1s", "--timeline", str(tmp_path / "line"), "--render", str(tmp_path / "out.mp4"), "--json"]
+    assert main(["predict", str(path), "--bundle", str(tmp_path / "tiny.safetensors"), *words]) == 0
+    out, err = capsys.readouterr()
+    (found,) = json.loads(out)["predictions"]
+    assert [window["start"] for window in found["windows"]] == [0, 1, 2, 3, 4] and len(found["top"]) == 4
+    for name in ("line.json", "line.csv", "line.png", "out.mp4"):
+        assert (tmp_path / name).stat().st_size > 100 and name in err
+    assert main(["predict", str(path), "--bundle", str(tmp_path / "tiny.safetensors"), "--window", "soon"]) == 2
+    assert capsys.readouterr().err.startswith("kinema: 'soon' is no length of time")
 
 
 def test_predict_draws_what_it_answers(place, tmp_path, capsys):

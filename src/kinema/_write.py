@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from kinema.errors import KinemaError
@@ -15,14 +16,24 @@ def write_whole(path: str | Path, data: bytes) -> Path:
     Folders on the way are made. Raises `KinemaError` where it cannot be written (read-only folder, full disk); what was
     there before then stays as it was.
     """
+    with writing_whole(path) as part:
+        part.write_bytes(data)
+    return Path(path).expanduser()
+
+
+@contextlib.contextmanager
+def writing_whole(path: str | Path) -> Iterator[Path]:
+    """For what is too large to be held: the file to write to, which takes the place of `path` at the end of the block.
+
+    Nothing takes it where the block raises. Errors as of `write_whole`.
+    """
     path = Path(path).expanduser()
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with part.open("wb") as file:
-                file.write(data)
-                file.flush()
+            yield part
+            with part.open("rb+") as file:
                 os.fsync(file.fileno())
             os.replace(part, path)
         except BaseException:
@@ -31,4 +42,3 @@ def write_whole(path: str | Path, data: bytes) -> Path:
             raise
     except OSError as error:
         raise KinemaError(f"{path}: cannot be written: {error.strerror or error}") from error
-    return path

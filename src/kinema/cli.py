@@ -20,9 +20,10 @@ def predict(
     *,
     bundle: str | None = None,
     top: int = 5,
-    window: float | None = None,
-    stride: float | None = None,
+    window: str | None = None,
+    stride: str | None = None,
     json: bool = False,
+    timeline: str | None = None,
     render: str | None = None,
     render_size: str | None = None,
     render_fps: float | None = None,
@@ -32,30 +33,36 @@ def predict(
     """Say what the people in recordings are doing.
 
     Args:
-        files: Recordings, or folders of them, in a data set's own format (see `kinema data list`) or Kinema's.
+        files: Recordings, or folders of them: skeletons in a data set's own format (see `kinema data list`) or Kinema's, or videos.
         bundle: Name of a bundle that ships with Kinema, or path of one. Default: utd-mhad-skeleton for 3-D skeletons, actions-2d for 2-D.
         top: Number of labels shown, the most probable first.
-        window: Seconds of a window; a longer recording is answered window by window. Default: the bundle's own way.
-        stride: Seconds from the start of one window to the start of the next. Default: half a window.
+        window: Length of a window, such as 3s; a longer recording is answered window by window. Default: the bundle's own way.
+        stride: From the start of one window to the start of the next, such as 1s. Default: half a window.
         json: Print one JSON object and nothing else.
-        render: Draw the skeletons with the answers: OUT.png (a strip), OUT.gif or OUT.mp4; one file for each of several recordings.
+        timeline: Write what happens when: OUT.json, OUT.csv, OUT.png (or .svg, .pdf); OUT without suffix is all three.
+        render: Draw the answers: skeletons into OUT.png (a strip), OUT.gif or OUT.mp4, labels into a video, OUT.mp4; one file for each
+            of several recordings.
         render_size: Width and height of the drawing in pixels, such as 1280x720.
         render_fps: Its frames per second. Default: the recording's, 30 at most (GIF: 15).
         render_video: Draw key points of an image on this video, in whose pixels they are. Default: the one beside NTU's skeletons.
         on_error: What happens at a recording that cannot be used: "raise" stops, "skip" goes on and names it at the end.
     """
+    from kinema.recognition.overlay import draw_answers
     from kinema.recognition.recognizer import load
-    from kinema.recognition.render import parse_size, render_predictions
+    from kinema.recognition.render import parse_size
     from kinema.recognition.report import predictions_text
+    from kinema.recognition.timeline import parse_seconds, write_timeline
 
     size = parse_size(render_size) if render_size else None
+    lengths = {"window": parse_seconds(window), "stride": parse_seconds(stride)}
     recognizer = load(bundle)
-    predictions = recognizer.predict_files(files, window=window, stride=stride, on_error=on_error)
+    predictions = recognizer.predict_files(files, **lengths, on_error=on_error)
     data = {"bundle": bundle or recognizer.name, "predictions": [prediction.to_dict(top) for prediction in predictions]}
     answer(predictions_text(predictions, top), data, json)
-    if render:
-        for path in render_predictions(predictions, render, top, size=size, fps=render_fps, video=render_video):
-            print(f"drawn: {path}", file=sys.stderr)
+    for path in write_timeline(predictions, timeline, top) if timeline else ():
+        print(f"written: {path}", file=sys.stderr)
+    for path in draw_answers(predictions, render, top, size=size, fps=render_fps, video=render_video) if render else ():
+        print(f"drawn: {path}", file=sys.stderr)
 
 
 @overridable(Recipe)

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from kinema.recognition.prediction import Prediction
+from kinema.recognition.timeline import Timeline
 
 
 def predictions_text(predictions: Sequence[Prediction], top: int = 5) -> str:
-    """Each recording with its `top` most probable labels, and, where it was cut into windows, what was seen when."""
+    """Each recording with its `top` most probable labels, and, of videos and where it was cut into windows, what was seen when."""
     files = Counter(prediction.source for prediction in predictions)
     return "\n\n".join(_text(prediction, top, files[prediction.source] == 1) for prediction in predictions)
 
@@ -25,17 +26,6 @@ def _text(prediction: Prediction, top: int, alone: bool) -> str:
     width = max((len(label) for label, _ in best), default=0)
     lines += [f"  {label:<{width}}  {100 * probability:5.1f} %" for label, probability in best]
     lines += [f"  {prediction.notes}"] if prediction.notes else []
-    lines += [f"  {start:6.1f} to {end:6.1f} s  {label}" for start, end, label in _spans(prediction)]
+    if prediction.windows or prediction.seconds:
+        lines += [f"  {start:6.1f} to {end:6.1f} s  {label}" for start, end, label, _ in Timeline.of(prediction).spans()]
     return "\n".join(lines)
-
-
-def _spans(prediction: Prediction) -> list[tuple[float, float, str]]:
-    """Windows in a row with the same best label, as one: start, end, label."""
-    spans: list[tuple[float, float, str]] = []
-    for window in prediction.windows:
-        label = prediction.classes[int(window.probabilities.argmax())]
-        if spans and spans[-1][2] == label:
-            spans[-1] = spans[-1][0], window.end, label
-        else:
-            spans.append((window.start, window.end, label))
-    return spans
