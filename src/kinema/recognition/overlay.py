@@ -98,7 +98,7 @@ def _encode(part: Path, source: VideoSource, labels: _Labels, size: tuple[int, i
     sound, last, due = open_sound(source.path), -1, -1.0
     try:
         with av.open(str(part), "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1000), options={"crf": "20"})
+            stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1000), options={"crf": "20", "preset": "veryfast"})
             stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
             stream.codec_context.time_base = Fraction(1, _CLOCK)
             voice = _voice(container, sound)
