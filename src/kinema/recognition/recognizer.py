@@ -23,7 +23,7 @@ from kinema.recognition.answers import sample_probabilities
 from kinema.recognition.prediction import Prediction, WindowPrediction
 from kinema.recognition.resample import at_rate
 from kinema.recognition.skeleton import flaw_in_size
-from kinema.recognition.video import Cut, answer_windows, length_note, seconds_of
+from kinema.recognition.video import Cut, answer_windows, length_note, samples_at_once, seconds_of
 from kinema.transforms.batches import Samples
 from kinema.transforms.config import PoseInput
 from kinema.transforms.joined import samples_of
@@ -269,7 +269,8 @@ class Recognizer:
 
     def _windows(self, clips: Sequence[Clip], samples: Samples) -> list[list[WindowPrediction]]:
         """The windows of each clip with their probabilities: the mean over the window's samples and views."""
-        rows = sample_probabilities(self.model, samples, self.bundle.views, self.batch_size, self.device)
+        size = min(self.batch_size, samples_at_once(self.bundle.video)) if self.bundle.video else self.batch_size
+        rows = sample_probabilities(self.model, samples, self.bundle.views, size, self.device)
         parts: dict[tuple[int, int, int], list[np.ndarray]] = {}
         for *key, row in zip(samples.clip_of.tolist(), samples.starts.tolist(), samples.lengths.tolist(), rows, strict=True):
             parts.setdefault(tuple(key), []).append(row)

@@ -71,6 +71,13 @@ def length_note(seconds: float, usual: float) -> str:
     return f"it lasts {seconds:.0f} s, the clips of training {usual:.1f} s: windows tell what happens when"
 
 
+def samples_at_once(input: VideoInput, height: int = 0, width: int = 0) -> int:
+    """Samples of a batch that takes little memory; `height`, `width`: of the decoded pictures, where they are larger than the input's."""
+    decoded = 3 * max(height, input.height) * max(width, input.width)
+    each = max(input.frames, input.test_frames) * (decoded + 4 * input.shape.channels * input.height * input.width)
+    return max(1, _AT_ONCE // each)
+
+
 class WindowSamples(VideoSamples):
     """Samples of windows of one video, to be drawn in order; otherwise as `VideoSamples`.
 
@@ -93,10 +100,7 @@ class WindowSamples(VideoSamples):
     @property
     def at_once(self) -> int:
         """Windows of a batch that takes little memory."""
-        height, width = self._passing.size
-        frames = self.input.test_frames or self.input.frames
-        each = frames * (3 * height * width + 4 * self.shape.channels * self.input.height * self.input.width)
-        return max(1, _AT_ONCE // each)
+        return samples_at_once(self.input, *self._passing.size)
 
     def batch(self, indices: Sequence[int] | Tensor, *, augment=None, generator=None, view=0, views=1, device=None) -> Batch:
         indices = torch.as_tensor(indices, dtype=torch.long)
