@@ -26,6 +26,7 @@ _SMALLEST = 240  # the shorter side of what is written, where no size is asked f
 _SHADE = 0.28  # of the picture behind the words
 _ROW = 24  # pixels of a line, before it is enlarged
 _CLOCK = 90_000  # ticks a second
+_CODING = {"crf": "20", "preset": "veryfast"}
 
 
 def write_labels(
@@ -98,7 +99,7 @@ def _encode(part: Path, source: VideoSource, labels: _Labels, size: tuple[int, i
     sound, last, due = open_sound(source.path), -1, -1.0
     try:
         with av.open(str(part), "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1000), options={"crf": "20", "preset": "veryfast"})
+            stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1000), options=_CODING)
             stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
             stream.codec_context.time_base = Fraction(1, _CLOCK)
             voice = _voice(container, sound)
