@@ -21,7 +21,7 @@ from kinema.transforms.batches import Batch
 from kinema.transforms.video_config import VideoInput
 from kinema.transforms.video_samples import VideoSamples
 
-_AT_ONCE = 128 << 20  # bytes of windows, decoded and prepared, that go through a model together
+_AT_ONCE = 16 << 20  # bytes of windows, decoded and prepared, that go through a model together; its maps are many times as large
 _NOTHING = 1e-6  # seconds
 # A recording that is so many times longer than the clips of training is told to be.
 _MUCH_LONGER = 5
