@@ -5,6 +5,8 @@ import shlex
 from pathlib import Path
 
 import pytest
+from make_videos import write_video
+from tiny_bundles import tiny_video_bundle
 
 from kinema import bundle as bundles
 from kinema._commandline import command_parser
@@ -81,6 +83,8 @@ def room(tmp_path_factory):
     (folder / "recordings").mkdir()
     for place in (folder / "clip.npz", folder / "recordings" / clip.name):
         place.write_bytes(clip.read_bytes())
+    write_video(folder / "film.mp4")
+    bundles.save(tiny_video_bundle(), folder / "BUNDLE.safetensors")
     return folder
 
 
@@ -91,15 +95,16 @@ def test_the_readmes_commands_do_what_it_says(room, monkeypatch, capsys):
     monkeypatch.chdir(room)
     monkeypatch.setattr("sys.stdout.isatty", lambda: False, raising=False)
     lines = [line for title in ("Recognise a recording", "Train, and get a result that can be trusted") for line in commands_of(title)]
-    assert len(lines) == 8
+    assert len(lines) == 9
     for line in lines:
         words = shlex.split(line.replace("clip.mat", "clip.npz").replace("audit utd-mhad DIR", "audit folder DIR"))[1:]
+        words = [word.replace("BUNDLE", "BUNDLE.safetensors") for word in words]
         if words[0] == "train":
             words[1] = str(ROOT / words[1])
             words += ["--data.name", "folder", "--data.protocol", "cross-subject"]
             words += ["--fit.epochs", "1", "--fit.warmup", "0", "--fit.views", "1", "--engine.threads", "1"]
         assert main(words) == 0, (line, capsys.readouterr().err)
-    assert (room / "answer.gif").exists()
+    assert (room / "answer.gif").exists() and (room / "when.csv").exists()
     assert (room / "runs/hcn_utd_mhad/report.html").exists()
 
 
