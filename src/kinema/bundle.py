@@ -9,8 +9,6 @@ numbers and text only, is checked field by field, and its weights must fit the m
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -18,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
+from kinema._seal import seal, unseal
 from kinema._write import write_whole
 from kinema.clip import Unit
 from kinema.errors import BundleError, KinemaError, unknown
@@ -32,10 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 WEIGHTS = Path(__file__).parent / "weights"
-_FORMAT = 1
 _MAX_FILE = 4 << 30
-_MAX_HEADER = 32 << 20
-_NO_DIGEST = "0" * 64
 _INPUTS: dict[str, type] = {"input": PoseInput, "depth": DepthInput, "inertial": InertialInput, "video": VideoInput}
 _INTEGERS = {"frames": (1, 100_000), "persons": (1, 100), "step": (1, 100_000), "window": (0, 10_000_000), "stride": (0, 10_000_000)}
 
@@ -293,51 +289,6 @@ def about_of(bundle: Bundle) -> dict[str, Any]:
     return {**about, **_inputs(bundle)}
 
 
-def seal(name: str, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> tuple[bytes, str]:
-    """A file's bytes with their digest in them, and the digest. `name`: of the bundle, for errors."""
-    import torch
-    from safetensors.torch import save as to_bytes
-
-    state = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
-    for key, value in state.items():
-        if value.is_floating_point() and not value.isfinite().all():
-            raise BundleError(f"bundle {name!r}: its weights are not finite numbers (in {key})")
-    try:
-        text = json.dumps({"sha256": _NO_DIGEST, "format": _FORMAT, **about}, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise BundleError(f"bundle {name!r}: JSON cannot hold its settings: {error}") from error
-    data = to_bytes(state, {"kinema": text})
-    at = _digest_at(data, 8 + int.from_bytes(data[:8], "little"))
-    digest = hashlib.sha256(data).hexdigest()
-    return data[:at] + digest.encode() + data[at + 64 :], digest
-
-
-def unseal(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor], str]:
-    """What `seal` was given: the metadata, not yet looked at, the tensors, and the digest; `BundleError` for any changed byte."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load as from_bytes
-
-    header = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or not 2 <= header <= min(_MAX_HEADER, len(data) - 8):
-        raise BundleError("truncated, or not a bundle")
-    at = _digest_at(data, 8 + header)
-    digest = data[at : at + 64]
-    expected = hashlib.sha256(data[:at])
-    expected.update(_NO_DIGEST.encode())
-    expected.update(memoryview(data)[at + 64 :])
-    if digest != expected.hexdigest().encode():
-        raise BundleError("damaged: its bytes have changed since it was written")
-    try:
-        about = json.loads(json.loads(data[8 : 8 + header])["__metadata__"]["kinema"], parse_constant=_no_constant)
-        state = from_bytes(data)
-    except (SafetensorError, LookupError, TypeError, ValueError, RecursionError) as error:
-        raise BundleError(f"not a bundle: {error}") from error
-    _expect(isinstance(about, dict), "the bundle's metadata is not a mapping")
-    _expect(about.pop("format", None) == _FORMAT, "written in a form that this version of Kinema does not know")
-    del about["sha256"]
-    return about, state, digest.decode()
-
-
 def bundle_of(about: Any, state: Mapping[str, Tensor]) -> Bundle:
     """A bundle from what `about_of` gave, every field checked."""
     _expect(isinstance(about, dict), "the bundle's metadata is not a mapping")
@@ -347,15 +298,6 @@ def bundle_of(about: Any, state: Mapping[str, Tensor]) -> Bundle:
     _expect(about.keys() == known, f"the bundle's metadata lacks or adds {', '.join(sorted(about.keys() ^ known))}")
     inputs = {name: None if about[name] is None else _settings(kind, about[name], name) for name, kind in _INPUTS.items()}
     return Bundle(state=state, **{**about, **inputs})
-
-
-def _digest_at(data: bytes, end: int) -> int:
-    """Where the digest's 64 characters are: the JSON text in the header begins with them."""
-    start = b'"kinema":"{\\"sha256\\": \\"'
-    at = data.find(start, 8, end)
-    if at < 0 or at + len(start) + 64 > end:
-        raise BundleError("damaged, or not a bundle")
-    return at + len(start)
 
 
 def _inputs(bundle: Bundle) -> dict[str, Any]:
@@ -410,10 +352,6 @@ def _brief(result: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _form(tensor: Tensor | None) -> str:
     return "nothing" if tensor is None else f"{str(tensor.dtype).removeprefix('torch.')} {'x'.join(map(str, tensor.shape)) or 'scalar'}"
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} in the metadata")
 
 
 def _is_int(value: Any) -> bool:

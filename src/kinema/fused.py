@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from kinema import bundle as bundles
+from kinema._seal import seal, unseal
 from kinema._write import write_whole
 from kinema.bundle import Bundle, plain
 from kinema.errors import BundleError, DataError, unknown
@@ -181,7 +182,7 @@ def load(source: str | Path | Bundle | FusedBundle) -> Bundle | FusedBundle:
         return source
     path, data = bundles.read_file(source)
     try:
-        about, state, digest = bundles.unseal(data)
+        about, state, digest = unseal(data)
         loaded = _fused_of(about["fused"], state) if "fused" in about else bundles.bundle_of(about, state)
     except (BundleError, DataError) as error:
         raise BundleError(f"{path}: {error}") from error
@@ -198,7 +199,7 @@ def _serialise(fused: FusedBundle) -> tuple[bytes, str]:
     state = {f"{i}.{key}": value for i, member in enumerate(fused.members) for key, value in member.state.items()}
     # The hash of the file that a member was: older files differ from what would be written of them today.
     members = [{"hash": member.hash, **bundles.about_of(member)} for member in fused.members]
-    return bundles.seal(fused.name, state, {"fused": {**_about(fused), "members": members}})
+    return seal(fused.name, state, {"fused": {**_about(fused), "members": members}})
 
 
 def _fused_of(about: Any, state: Mapping[str, Tensor]) -> FusedBundle:
