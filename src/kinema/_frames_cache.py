@@ -28,6 +28,7 @@ import numpy as np
 
 from kinema import video
 from kinema._cache_folder import cache_folder, remove_leftovers
+from kinema._cores import cores
 from kinema._frames_pack import SUFFIX, About, Damaged, Key, Pack, PackWriter, Record, frame_bytes
 from kinema.clip import VideoSource
 from kinema.errors import DataError, KinemaError
@@ -304,10 +305,6 @@ def _key(source: VideoSource) -> Key | None:
     about = repr((_decoder(), str(path), source.start, source.end, source.fps, stats))
     digest = blake2b(about.encode(), digest_size=16).digest()
     return int.from_bytes(digest[:8], "little", signed=True), int.from_bytes(digest[8:], "little", signed=True)
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

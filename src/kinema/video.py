@@ -15,7 +15,6 @@ decoded is replaced by the frame shown before it; where none of the frames asked
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,7 @@ import numpy as np
 
 from kinema import _video_file as files
 from kinema import _video_images as images
+from kinema._cores import cores
 from kinema._video_decoder import Pictures, decoding, share, turns
 from kinema.clip import VideoSource
 from kinema.errors import DataError
@@ -97,7 +97,7 @@ def read_frames(source: VideoSource | str | Path, frames: Sequence[int] | np.nda
     out = np.empty((len(wanted), height, width, 3), np.uint8)
     if len(wanted):
         if isinstance(detail, files.Packets):
-            _read_file(source.path, detail, wanted + first, out, threads or _cores())
+            _read_file(source.path, detail, wanted + first, out, threads or cores())
         else:
             for row, image in zip(out, (detail[i] for i in wanted + first), strict=True):
                 row[:] = _image(image, (height, width), about)
@@ -123,7 +123,7 @@ def stream(
             yield float(about.times[number]), _image(detail[first + number], (height, width), about)
         return
     pictures, shown = Pictures(detail.turn, height, width), 0
-    for threads in (turns(detail, _cores()), 1):
+    for threads in (turns(detail, cores()), 1):
         if len(wanted):
             with decoding(source.path, detail, threads) as decoder:
                 for number, frame in decoder.frames(wanted + first):
@@ -152,11 +152,6 @@ def _asked(frames: Sequence[int] | np.ndarray, about: VideoIndex, path: Path) ->
         wrong = asked.max() if asked.min() >= 0 else asked.min()
         raise DataError(f"frame {wrong} is asked for; there are {len(about)}, counted from 0", path)
     return asked.astype(np.int64)
-
-
-def _cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _size(size: Size, about: VideoIndex, path: Path) -> tuple[int, int]:

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from kinema._cache_folder import cache_folder
+from kinema._cores import cores
 from kinema.clip import DepthSequence, Lazy
 from kinema.datasets._cache import kept_file
-from kinema.datasets._parallel import cores, file_size, parse_files
+from kinema.datasets._parallel import file_size, parse_files
 from kinema.datasets._ragged import RaggedFile, Record
 from kinema.depth_crop import DepthCrop, LazyDepth, crop_depth
 

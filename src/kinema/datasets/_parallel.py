@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from kinema._cores import cores
 from kinema.datasets._io import located
 from kinema.datasets._ragged import Damaged, RaggedFile, RaggedWriter, Record, Value
 from kinema.errors import DataError, LayoutError
@@ -64,10 +65,6 @@ def file_size(file: str) -> int:
         return os.stat(file).st_size
     except OSError:  # the parser will say what is the matter
         return 0
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _tasks(files: Sequence[str], sizes: Sequence[int], processes: int, most: int) -> list[list[str]]:

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from kinema._cores import cores
 from kinema._write import write_whole
 from kinema.errors import DataError
 from kinema.evaluation.intervals import wilson
@@ -137,7 +138,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
     }
 
 
