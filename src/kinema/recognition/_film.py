@@ -47,7 +47,10 @@ class Film:
                 )
             frames = np.arange(count)
             return np.where(frames < pose.frames, frames, -1)
-        nearest = np.abs(self.seconds[:, None] - pose.times).argmin(1)
+        # The earlier or the later neighbour; of two that are as near, the earlier one.
+        after = np.searchsorted(pose.times, self.seconds).clip(max=pose.frames - 1)
+        before = np.maximum(after - 1, 0)
+        nearest = np.where(self.seconds - pose.times[before] <= pose.times[after] - self.seconds, before, after)
         late = np.abs(self.seconds - pose.times[nearest]) > 0.75 * max(1 / self.fps, 1 / pose.fps)
         return np.where(late, -1, nearest)
 
@@ -70,6 +73,14 @@ class Film:
             if self._at >= number:
                 break
         return self._picture
+
+
+def sound_stream(container: Any, opened: Any) -> Any:
+    """A stream of AAC in `container` for the sound of an opened file; None where there is none."""
+    if opened is None:
+        return None
+    heard = opened.streams.audio[0]
+    return container.add_stream("aac", rate=heard.rate, layout="mono" if heard.channels == 1 else "stereo")
 
 
 def copy_sound(source: VideoSource, container: Any, stream: Any, opened: Any) -> None:

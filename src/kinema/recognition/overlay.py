@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from kinema._write import writing_whole
 from kinema.clip import VideoSource
 from kinema.errors import DataError, KinemaError
 from kinema.recognition._drawing import BLACK, OVERSAMPLE, Canvas, draw_labels
-from kinema.recognition._film import copy_sound, open_sound
+from kinema.recognition._film import copy_sound, open_sound, sound_stream
 from kinema.recognition.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _encode(part: Path, source: VideoSource, labels: _Labels, size: tuple[int, i
             stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1000), options=_CODING)
             stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
             stream.codec_context.time_base = Fraction(1, _CLOCK)
-            voice = _voice(container, sound)
+            voice = sound_stream(container, sound)
             for seconds, picture in video.stream(source, size):
                 if seconds < due:
                     continue
@@ -123,13 +123,6 @@ def _encode(part: Path, source: VideoSource, labels: _Labels, size: tuple[int, i
     finally:
         if sound is not None:
             sound.close()
-
-
-def _voice(container: Any, sound: Any) -> Any:
-    if sound is None:
-        return None
-    heard = sound.streams.audio[0]
-    return container.add_stream("aac", rate=heard.rate, layout="mono" if heard.channels == 1 else "stereo")
 
 
 def draw_answers(

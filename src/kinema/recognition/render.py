@@ -18,7 +18,7 @@ from kinema._write import write_whole
 from kinema.clip import PoseSequence, VideoSource
 from kinema.errors import DataError, KinemaError, unknown
 from kinema.recognition._drawing import BLACK, LIGHT, OVERSAMPLE, Camera, Canvas, draw_labels, draw_persons, draw_skeletons, palette
-from kinema.recognition._film import Film, copy_sound, open_sound
+from kinema.recognition._film import Film, copy_sound, open_sound, sound_stream
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -320,10 +320,7 @@ def _mp4(views: Sequence[_View], columns: int, fps: float | None) -> bytes:
             stream.pix_fmt = "yuv420p"
             # 4:2:0 has one colour sample for two pixels each way, so both sides must be even
             stream.width, stream.height = first.width & ~1, first.height & ~1
-            voice = None
-            if sound is not None:
-                heard = sound.streams.audio[0]
-                voice = container.add_stream("aac", rate=heard.rate, layout="mono" if heard.channels == 1 else "stereo")
+            voice = sound_stream(container, sound)
             for picture in itertools.chain([first], pictures):
                 whole = picture.crop((0, 0, stream.width, stream.height))
                 container.mux(stream.encode(av.VideoFrame.from_image(whole)))
