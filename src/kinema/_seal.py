@@ -40,6 +40,13 @@ def seal(name: str, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> tu
     return data[:at] + digest.encode() + data[at + 64 :], digest
 
 
+def digest_of(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, forms and values of weights, in hexadecimal."""
+    from safetensors.torch import save as to_bytes
+
+    return hashlib.sha256(to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})).hexdigest()
+
+
 def unseal(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor], str]:
     """What `seal` was given: the metadata, not yet looked at, the tensors, and the digest; `BundleError` for any changed byte."""
     from safetensors import SafetensorError

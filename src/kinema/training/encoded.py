@@ -20,6 +20,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from kinema._cache_folder import cache_folder
+from kinema._seal import digest_of
 from kinema._write import write_whole
 from kinema.errors import KinemaError, RecipeError
 from kinema.training.data import Prepared
@@ -149,11 +150,8 @@ def encoded(prepared: Prepared, encoder: Encoder) -> Prepared:
 
 
 def _digest_of_encoder(model: nn.Module, precision: str) -> str:
-    digest = hashlib.sha256(repr((model.encoder_settings, precision)).encode())
-    for name, tensor in sorted(model.encoder.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:32]
+    about = repr((model.encoder_settings, precision, digest_of(model.encoder.state_dict())))
+    return hashlib.sha256(about.encode()).hexdigest()[:32]
 
 
 class _Kept:

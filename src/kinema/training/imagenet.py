@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from kinema._cache_folder import cache_folder
+from kinema._seal import digest_of
 from kinema._write import write_whole
 from kinema.errors import DataError, KinemaError, RecipeError
 from kinema.models.resnet import ResNet, inflated
@@ -52,12 +53,8 @@ class ImageNetWeights:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 over names and values, in hexadecimal."""
-        digest = hashlib.sha256()
-        for name in sorted(self.state):
-            digest.update(name.encode())
-            digest.update(self.state[name].contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        """SHA-256 of the weights, in hexadecimal."""
+        return digest_of(self.state)
 
     @property
     def folded(self) -> bool:
@@ -135,7 +132,8 @@ def fetch(arch: str) -> Path:
     places += [folder / "imagenet" / name] if folder is not None else []
     for place in places:
         if place.is_file():
-            _check(place.read_bytes(), name, place)
+            about = place.stat()
+            _check_file(place, name, about.st_mtime_ns, about.st_size)
             return place
     try:
         with urllib.request.urlopen(_URL + name, timeout=30) as answer:
@@ -149,6 +147,11 @@ def fetch(arch: str) -> Path:
     if folder is None:
         raise KinemaError(f"init.bundle: {PUBLISHED}: there is no cache folder to keep {name} in; set KINEMA_CACHE to one")
     return write_whole(places[-1], data)
+
+
+@lru_cache(maxsize=8)  # as `_read`
+def _check_file(path: Path, name: str, modified: int, size: int) -> None:
+    _check(path.read_bytes(), name, path)
 
 
 def _check(data: bytes, name: str, where: str | Path) -> None:

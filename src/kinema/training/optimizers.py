@@ -29,8 +29,9 @@ def make_optimizer(model: nn.Module, fit: FitConfig, fused: bool = True, slow: S
     for slowly in (False, True):
         of = [parameter for name, parameter in trained if name.startswith(tuple(slow)) == slowly]
         scale = slow_factor if slowly else 1.0
-        groups.append({"params": [p for p in of if p.ndim > 1], "weight_decay": fit.weight_decay, "scale": scale})
-        groups.append({"params": [p for p in of if p.ndim <= 1], "weight_decay": 0.0, "scale": scale})
+        if of:
+            groups.append({"params": [p for p in of if p.ndim > 1], "weight_decay": fit.weight_decay, "scale": scale})
+            groups.append({"params": [p for p in of if p.ndim <= 1], "weight_decay": 0.0, "scale": scale})
     groups = [group for group in groups if group["params"]]
     if fit.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=fit.lr, momentum=0.9, nesterov=True, fused=fused)

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from kinema._seal import digest_of
 from kinema.errors import RecipeError, unknown
 from kinema.fused import LEARNED, RULES
 from kinema.training import typed
@@ -204,12 +205,16 @@ def find_studies(name: str, folder: str | Path | None = None) -> list[Path]:
 def planned_runs(study: Study, row: Row, folder: Path, out_runs: Path) -> Iterator[Run]:
     """Every fold of every seed of a row. `folder`: where the study's file is."""
     base = load_recipe(folder / row.recipe, row.set)
+    folds = _folds(row, base)
+    weights = "" if row.start else _digest_of_start(base)
     for seed in row.seeds or study.seeds:
         start = {"init.bundle": str(_start(study, row, seed, folder, out_runs))} if row.start else {}
-        for fold in _folds(row, base):
+        if row.start:
+            weights = _digest_of_start(replace(base, init=replace(base.init, bundle=start["init.bundle"])))
+        for fold in folds:
             changes = {"seed": seed} | start | ({"data.fold": fold} if fold else {})
             recipe = load_recipe(folder / row.recipe, typed.merged(row.set, changes))
-            name = "-".join(filter(None, (slug(fold), f"seed{seed}", _run_hash(recipe, out_runs))))
+            name = "-".join(filter(None, (slug(fold), f"seed{seed}", _run_hash(recipe, weights, out_runs))))
             yield Run(row, fold, seed, recipe, out_runs / study.result / slug(row.name) / name)
 
 
@@ -234,20 +239,23 @@ def _folds(row: Row, recipe: Recipe) -> tuple[str, ...]:
     return tuple(row.folds)
 
 
-def _run_hash(recipe: Recipe, out_runs: Path) -> str:
+def _digest_of_start(recipe: Recipe) -> str:
+    """Of the weights that training starts from, and of nothing else: what a bundle says beside them may come to say more."""
     if recipe.init.bundle is None:
-        return recipe_hash(recipe)[:8]
-    from safetensors.torch import save as to_bytes
-
+        return ""
     from kinema.training.importing import start_bundle
 
-    # By the weights alone: what else a bundle says may come to say more.
-    state = start_bundle(recipe.init, recipe.input.layout).state
-    start = hashlib.sha256(to_bytes({key: value.contiguous() for key, value in state.items()})).hexdigest()
+    return digest_of(start_bundle(recipe.init, recipe.input.layout).state)
+
+
+def _run_hash(recipe: Recipe, weights: str, out_runs: Path) -> str:
+    """`weights`: digest of those that training starts from, "" where it starts from random ones."""
+    if recipe.init.bundle is None:
+        return recipe_hash(recipe)[:8]
     if Path(recipe.init.bundle).is_relative_to(out_runs):  # wherever the folder of runs is
         inside = Path("runs") / Path(recipe.init.bundle).relative_to(out_runs)
         recipe = replace(recipe, init=replace(recipe.init, bundle=str(inside)))
-    return hashlib.sha256((recipe_hash(recipe) + start).encode()).hexdigest()[:8]
+    return hashlib.sha256((recipe_hash(recipe) + weights).encode()).hexdigest()[:8]
 
 
 def slug(text: str) -> str:
