@@ -59,6 +59,7 @@ ELSEWHERE = {
     "poseconv3d_jhmdb": "test_training_poseconv3d.py",
     "poseconv3d_ntu60_hrnet": "test_training_poseconv3d.py",
     "poseconv3d_ntu120_hrnet": "test_training_poseconv3d.py",
+    "rgbpose_conv3d_ntu60": "test_models_rgbpose.py",
 }
 
 

@@ -52,17 +52,14 @@ class RandomPart(_DropoutNd):
         return random_part(box, self.area) if self.training and self.p else box
 
 
-class HeatmapNetwork(nn.Module, ABC):
+class DrawsHeatmaps(nn.Module):
     """Input (B, M, T, V, 2 or 3): key points x, y in any unit, y downwards, and their score (stream "score").
 
     The tight square box around all observed points of the clip becomes the map, so that neither place nor size of the persons
     matters, nor the unit. Points outside the random part of it that training looks at are not drawn. What was not observed, or has
     no score, draws nothing; a clip without anybody is an empty volume. Scores are clamped to 0..1.
-
-    Subclasses make `width` features a pixel of volumes (B, T, H, W, C) in `body`.
     """
 
-    width: int
     any_image_unit = True  # pixels and scaled coordinates are the same to it
 
     def __init__(self, config: HeatmapConfig, shape: PoseShape):
@@ -83,17 +80,15 @@ class HeatmapNetwork(nn.Module, ABC):
         self.look = RandomPart(config.area)
         self.dropout = nn.Dropout(config.dropout)
 
-    def reset_classifier(self, num_classes: int) -> None:
+    def new_classifier(self, width: int, num_classes: int) -> nn.Linear:
         like = next(self.parameters())
-        self.fc = nn.Linear(self.width, num_classes).to(like.device, like.dtype)
-        nn.init.normal_(self.fc.weight, std=0.01)
-        nn.init.zeros_(self.fc.bias)
-
-    def head_prefixes(self) -> tuple[str, ...]:
-        return ("fc.",)
+        layer = nn.Linear(width, num_classes).to(like.device, like.dtype)
+        nn.init.normal_(layer.weight, std=0.01)
+        nn.init.zeros_(layer.bias)
+        return layer
 
     def volume(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, T, size, size, channels) float32: what the network sees of a batch; in training of a random part of each box."""
+        """(B, T, size, size, channels): what the network sees of a batch; in training of a random part of each box."""
         config = self.config
         points, score = x[..., :2].float(), None
         if x.shape[-1] == 3 and config.use_score:
@@ -101,19 +96,31 @@ class HeatmapNetwork(nn.Module, ABC):
         box = tight_box(points, mask, config.padding)
         size = config.size if self.training else config.test_size or config.size
         box = self.look(box)
-        points = to_pixels(points, box, (size, size))
-        return heatmaps(
-            points, score, mask, kind=config.heatmap, layout=self.layout, size=(size, size), sigma=config.sigma, channels_last=True
-        )
+        with torch.autocast(x.device.type, enabled=False):  # coordinates need their digits
+            points = to_pixels(points, box, (size, size))
+            drawn = heatmaps(
+                points, score, mask, kind=config.heatmap, layout=self.layout, size=(size, size), sigma=config.sigma, channels_last=True
+            )
+        return drawn.to(next(self.parameters()).dtype)
+
+
+class HeatmapNetwork(DrawsHeatmaps, ABC):
+    """One pathway on heatmaps: subclasses make `width` features a pixel of volumes (B, T, H, W, C) in `body`."""
+
+    width: int
+
+    def reset_classifier(self, num_classes: int) -> None:
+        self.fc = self.new_classifier(self.width, num_classes)
+
+    def head_prefixes(self) -> tuple[str, ...]:
+        return ("fc.",)
 
     @abstractmethod
     def body(self, x: Tensor) -> Tensor:
         """(B, T, size, size, channels) to the last feature map, (B, t, h, w, features)."""
 
     def forward_features(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):  # coordinates need their digits
-            volume = self.volume(x, mask)
-        return self.body(volume.to(next(self.parameters()).dtype)).float().mean((1, 2, 3))
+        return self.body(self.volume(x, mask)).float().mean((1, 2, 3))
 
     def forward_head(self, features: Tensor) -> Tensor:
         return self.fc(self.dropout(features))

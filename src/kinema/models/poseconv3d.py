@@ -52,11 +52,8 @@ class SlowOnly(HeatmapNetwork):
         stages, width = [], config.width
         for stage, (blocks, inflate, stride) in enumerate(zip(config.blocks, config.inflate, config.temporal_strides, strict=True)):
             planes = config.width * 2**stage
-            layers = []
-            for block in range(blocks):
-                layers.append(_Bottleneck(width, planes, (stride, 2, 2) if block == 0 else (1, 1, 1), bool(inflate)))
-                width = 4 * planes
-            stages.append(nn.Sequential(*layers))
+            stages.append(bottlenecks(width, planes, blocks, (stride, 2, 2), bool(inflate)))
+            width = 4 * planes
         self.stages = nn.ModuleList(stages)
         self.width = width
         # Stages before the first one that looks at other frames, or leaves some out.
@@ -76,6 +73,12 @@ class SlowOnly(HeatmapNetwork):
         for stage in self.stages[self._still :]:
             x = stage(x)
         return x
+
+
+def bottlenecks(width: int, planes: int, blocks: int, stride: tuple[int, int, int], inflate: bool) -> nn.Sequential:
+    """A stage of a residual network: `blocks` bottlenecks from `width` channels to 4 x `planes`, the first one with the stride."""
+    first = _Bottleneck(width, planes, stride, inflate)
+    return nn.Sequential(first, *(_Bottleneck(4 * planes, planes, (1, 1, 1), inflate) for _ in range(blocks - 1)))
 
 
 class _Bottleneck(nn.Module):

@@ -38,7 +38,8 @@ class PoseModel(Protocol):
     """
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, classes) logits; the same as `forward_head(forward_features(x, mask))`."""
+        """(B, classes) logits; the same as `forward_head(forward_features(x, mask))`. In training a model of several heads may give
+        (heads, B, classes), whose losses are added."""
 
     def forward_features(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, features): one vector a clip."""

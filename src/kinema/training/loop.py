@@ -157,7 +157,10 @@ class Stage:
     def _step(self, batch: Batch, targets: Tensor, scale: float) -> Tensor:
         """One step of the optimiser; (2,) sums over the samples: loss, and how many were right."""
         logits = self.model(**batch.inputs)
-        losses = self.loss(logits, targets)
+        if logits.ndim == 3:  # of several heads: each has a loss of its own
+            losses, logits = torch.stack([self.loss(head, targets) for head in logits]).sum(0), logits.mean(0)
+        else:
+            losses = self.loss(logits, targets)
         self.fabric.backward(losses.sum() * scale)
         if self.fit.clip:
             self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.fit.clip, error_if_nonfinite=False)
