@@ -5,9 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -17,6 +14,7 @@ import torch
 from torch import Tensor
 
 from kinema._cache_folder import cache_folder
+from kinema._published import check, check_file, download
 from kinema._seal import digest_of
 from kinema._write import write_whole
 from kinema.errors import DataError, KinemaError, RecipeError
@@ -130,31 +128,17 @@ def fetch(arch: str) -> Path:
     folder = cache_folder()
     places = [Path(torch.hub.get_dir()) / "checkpoints" / name]  # where torchvision keeps it
     places += [folder / "imagenet" / name] if folder is not None else []
+    wanted = name.rpartition("-")[2].partition(".")[0]
     for place in places:
         if place.is_file():
-            about = place.stat()
-            _check_file(place, name, about.st_mtime_ns, about.st_size)
-            return place
+            return check_file(place, wanted, name)
     try:
-        with urllib.request.urlopen(_URL + name, timeout=30) as answer:
-            data = answer.read(_LARGEST + 1)
-    except (urllib.error.URLError, OSError) as error:
-        reason = getattr(error, "reason", error)
+        data = download(_URL + name, _LARGEST)
+    except OSError as error:
         raise KinemaError(
-            f"init.bundle: {PUBLISHED}: {_URL}{name} cannot be fetched ({reason}); put the file at {places[-1]}, or name it as init.bundle"
+            f"init.bundle: {PUBLISHED}: {_URL}{name} cannot be fetched ({error}); put the file at {places[-1]}, or name it as init.bundle"
         ) from error
-    _check(data, name, _URL + name)
+    check(data, wanted, name, _URL + name)
     if folder is None:
         raise KinemaError(f"init.bundle: {PUBLISHED}: there is no cache folder to keep {name} in; set KINEMA_CACHE to one")
     return write_whole(places[-1], data)
-
-
-@lru_cache(maxsize=8)  # as `_read`
-def _check_file(path: Path, name: str, modified: int, size: int) -> None:
-    _check(path.read_bytes(), name, path)
-
-
-def _check(data: bytes, name: str, where: str | Path) -> None:
-    wanted = name.rpartition("-")[2].partition(".")[0]
-    if not hashlib.sha256(data).hexdigest().startswith(wanted):
-        raise KinemaError(f"{where}: is damaged, or not the published {name}: its SHA-256 does not begin with {wanted}")
