@@ -30,7 +30,7 @@ def opener(*lives):
         life = turns.pop(0) if len(turns) > 1 else turns[0]
         if isinstance(life, Exception):
             raise life
-        yield Opened(iter(life() if callable(life) else life), endless=True)
+        yield Opened(((*each, None) for each in (life() if callable(life) else life)), endless=True)
 
     return open_it
 
@@ -146,7 +146,7 @@ def test_a_first_attempt_that_fails_is_an_error_and_so_is_a_source_that_gives_no
         Capture(CAMERA, opener=opener(KinemaError("camera 0: no such device"))).start()
     release = threading.Event()
     with pytest.raises(KinemaError, match="no picture has come within"):
-        Capture(CAMERA, opener=opener(lambda: iter(lambda: release.wait(5), True))).start(patience=0.1)
+        Capture(CAMERA, opener=opener(lambda: (() for _ in iter(lambda: release.wait(5), True)))).start(patience=0.1)
     release.set()
     with pytest.raises(KinemaError, match="has failed: division"):
         Capture(CAMERA, opener=opener(lambda: (1 / 0 for _ in range(1)))).start()

@@ -63,7 +63,7 @@ def test_a_source_that_is_not_there_is_told_in_one_line(tmp_path, monkeypatch):
 def test_a_file_is_shown_as_it_says_and_made_smaller_where_it_is_large(tmp_path):
     path = write_video(tmp_path / "turned.mp4", frames=3, height=48, width=64, rotation=90)
     with open_source(parse_source(path), longest=32) as opened:
-        images = [image for _, image in opened.pictures]
+        images = [image for _, image, _ in opened.pictures]
     assert [image.shape for image in images] == [(32, 24, 3)] * 3 and images[0].dtype == np.uint8
 
 

@@ -26,12 +26,14 @@ _LEAST_STEP = 1e-4
 @dataclass(frozen=True, eq=False)
 class Frame:
     """One picture. `time`: seconds on the stream's clock, which never runs backwards; a file's own, else since the capture began.
-    `image`: (H, W, 3) uint8 RGB. `number`: of all pictures that came, from 0. `arrived`: when, on `time.monotonic`'s clock."""
+    `image`: (H, W, 3) uint8 RGB. `number`: of all pictures that came, from 0. `arrived`, `ready`: when its data came and when it was
+    decoded, on `time.monotonic`'s clock."""
 
     time: float
     image: np.ndarray
     number: int
     arrived: float
+    ready: float
 
 
 class Capture:
@@ -140,25 +142,23 @@ class Capture:
     def _read(self) -> None:
         me, (pause, most) = threading.current_thread(), self._back_off
         while self._reader is me:
-            came = self.received
+            before = self.received
             try:
                 with self._open(self.source) as opened:
                     self._offset = None
-                    for seconds, image in opened.pictures:
-                        if not self._put(me, seconds, image):
+                    for seconds, image, came in opened.pictures:
+                        if not self._put(me, seconds, image, came):
                             return
-                    endless, reason = opened.endless, f"{self.source.name}: the stream has ended"
+                endless, reason = opened.endless, f"{self.source.name}: the stream has ended"
             except KinemaError as error:
-                endless, reason = self.source.live, str(error)
-                if self.received == 0 or not endless:
+                endless, reason = True, str(error)
+                if self.received == 0 or not self.source.live:
                     self._fail(me, error)
                     return
             except Exception as error:  # whoever reads must not wait for ever
                 logging.getLogger(__name__).exception("a source has failed")
                 self._fail(me, KinemaError(f"{self.source.name}: has failed: {error}"))
                 return
-            if self.received > came:
-                pause = self._back_off[0]
             with self._change:
                 if self._reader is not me:
                     return
@@ -167,6 +167,7 @@ class Capture:
                 if not endless:
                     return
                 self.reopened += 1
+            pause = self._back_off[0] if self.received > before else pause
             self._closed.wait(pause)
             pause = min(2 * pause, most)
 
@@ -176,7 +177,7 @@ class Capture:
                 self._error, self._state, self.reason = error, "ended", str(error)
                 self._change.notify_all()
 
-    def _put(self, me: threading.Thread, seconds: float | None, image: np.ndarray) -> bool:
+    def _put(self, me: threading.Thread, seconds: float | None, image: np.ndarray, came: float | None) -> bool:
         """Make it the newest frame; false where nobody wants it any more."""
         if not self.source.live and not self._keeps_all:
             self._closed.wait(max(0.0, self._began + (seconds or 0.0) - time.monotonic()))
@@ -190,7 +191,7 @@ class Capture:
                 self._began = now - (seconds or 0.0)  # opening it does not count
             moment = max(self._moment(seconds, now), self._last_time + _LEAST_STEP)
             self.dropped += self._frame is not None
-            self._frame = Frame(moment, image, self.received, now)
+            self._frame = Frame(moment, image, self.received, came or now, now)
             self._last_time, self._latest, self._state, self.reason = moment, now, "running", ""
             self.received += 1
             self._change.notify_all()

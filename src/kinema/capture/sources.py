@@ -6,6 +6,7 @@ import contextlib
 import glob
 import re
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,10 +69,10 @@ def parse_source(text: str | Path) -> Source:
 
 @dataclass(frozen=True)
 class Opened:
-    """Pictures of an opened source. `pictures`: (seconds on the source's own clock, or None, (H, W, 3) uint8 RGB) one after another.
-    `endless`: whether an end of them is a fault."""
+    """Pictures of an opened source. `pictures`: (seconds on the source's own clock, or None; (H, W, 3) uint8 RGB; when its data came, on
+    `time.monotonic`'s clock, or None for now), one after another. `endless`: whether an end of them is a fault."""
 
-    pictures: Iterator[tuple[float | None, np.ndarray]]
+    pictures: Iterator[tuple[float | None, np.ndarray, float | None]]
     endless: bool
 
 
@@ -89,7 +90,7 @@ def open_source(source: Source, longest: int | None = 1280, patience: float = 5.
         height, width = _fitted(about.height, about.width, longest)
         frames = video.stream(source.text, (height, width))
         try:
-            yield Opened(frames, endless=False)
+            yield Opened(((seconds, image, None) for seconds, image in frames), endless=False)
         finally:
             frames.close()
         return
@@ -157,7 +158,7 @@ def _open_network(source: Source, patience: float) -> Any:
     return av.open(source.text, options=options, timeout=(_OPEN_SECONDS, patience), metadata_errors="replace")
 
 
-def _pictures(source: Source, container: Any, longest: int | None) -> Iterator[tuple[float | None, np.ndarray]]:
+def _pictures(source: Source, container: Any, longest: int | None) -> Iterator[tuple[float | None, np.ndarray, float | None]]:
     from kinema._video_decoder import Pictures
     from kinema._video_file import Turn, decode
 
@@ -168,6 +169,7 @@ def _pictures(source: Source, container: Any, longest: int | None) -> Iterator[t
     converter, form = None, None
     with _errors_of(source):
         for packet in container.demux(stream):
+            came = time.monotonic()
             for frame in decode(stream.codec_context, packet):
                 turn = Turn.of(frame)
                 if (frame.height, frame.width, turn) != form:
@@ -179,7 +181,7 @@ def _pictures(source: Source, container: Any, longest: int | None) -> Iterator[t
                     converter = Pictures(turn, *size)
                 image = np.empty((*size, 3), np.uint8)
                 converter.write(frame, image)
-                yield frame.time, image
+                yield frame.time, image, came
 
 
 def _fitted(height: int, width: int, longest: int | None) -> tuple[int, int]:
