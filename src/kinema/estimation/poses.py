@@ -43,6 +43,15 @@ class Estimate:
     world: np.ndarray | None = None
 
 
+def presence_of(scores: np.ndarray) -> float:
+    """That there is a person, of an estimator that does not say so: the mean of the third of the joints that are surest.
+
+    Somebody whose legs are not in the image is a whole person.
+    """
+    count = max(1, len(scores) // 3)
+    return float(np.sort(scores)[-count:].mean())
+
+
 class PersonDetector(Protocol):
     """Finds the persons in an image."""
 
@@ -52,9 +61,13 @@ class PersonDetector(Protocol):
 
 
 class PoseEstimator(Protocol):
-    """Estimates one person's joints in each of several regions of an image."""
+    """Estimates one person's joints in each of several regions of an image.
+
+    `least_presence`: what shows less than that of `Estimate.presence` is nobody.
+    """
 
     layout: Layout
+    least_presence: float
 
     def region(self, box: np.ndarray) -> Region:
         """Where to look for a person who was detected in this box."""
