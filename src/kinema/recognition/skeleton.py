@@ -29,8 +29,11 @@ class SkeletonReader:
         """From here on the stream has these joints."""
         self._layout = layout
 
-    def read(self, skeleton: Mapping[str, Any] | Any) -> tuple[Layout, np.ndarray, np.ndarray]:
-        """The layout, (V, C) float64 points and (V,) bool, true where observed; `KinemaError` for what is no such skeleton."""
+    def read(self, skeleton: Mapping[str, Any] | Any) -> tuple[Layout, np.ndarray, np.ndarray, np.ndarray]:
+        """The layout, (V, C) float64 points, (V,) bool, true where observed, and (V,) confidences, 1 where none is given.
+
+        `KinemaError` for what is no such skeleton.
+        """
         if isinstance(skeleton, Mapping):
             layout = self._named(skeleton)
             rows = [self._row(joint, skeleton.get(joint)) for joint in layout.joints]
@@ -39,7 +42,7 @@ class SkeletonReader:
             layout, values = self._array(skeleton)
         points, confidence = values[:, : self.dims], values[:, self.dims]
         observed = np.isfinite(points).all(1) & (confidence > self.min_confidence)
-        return layout, points, observed & ~_unseen(points, observed)
+        return layout, points, observed & ~_unseen(points, observed), np.nan_to_num(confidence).clip(0, 1)
 
     def _named(self, skeleton: Mapping[str, Any]) -> Layout:
         names = tuple(skeleton)

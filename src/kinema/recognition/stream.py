@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import time as clock
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from kinema.recognition.prediction import Prediction
 from kinema.recognition.recognizer import Recognizer
 from kinema.recognition.resample import resample
 from kinema.recognition.skeleton import SkeletonReader, flaw_in_size
+from kinema.transforms.config import SCORE
 
 # A window counts as full from this share on; what lies before the first skeleton is not made up, the rest is stretched.
 _FULL = 0.9
@@ -34,6 +35,7 @@ class _Frame:
     time: float
     points: np.ndarray  # (V, C) in the bundle's layout and unit
     observed: np.ndarray  # (V,) bool
+    score: np.ndarray  # (V,) confidence, 0..1
 
 
 class ActivityRecognizer:
@@ -48,6 +50,7 @@ class ActivityRecognizer:
         window: seconds of motion that an answer is made from; by default what the bundle was trained on.
         max_gap: seconds without a person after which what was seen before is forgotten.
         min_confidence: joints whose confidence is not above it are missing.
+        image_size: (width, height) of the image that 2-D joints lie in, where it is known; it may be set anew at any time.
         device: where the model runs, where `bundle` is no recognizer yet.
 
     Times are seconds on any clock that does not run backwards; without them the moment of the call counts. Of two skeletons at
@@ -65,6 +68,7 @@ class ActivityRecognizer:
         window: float | None = None,
         max_gap: float = 1.0,
         min_confidence: float = 0.0,
+        image_size: tuple[int, int] | None = None,
         device: str = "cpu",
     ):
         self.recognizer = bundle if isinstance(bundle, Recognizer) else Recognizer(bundle, device)
@@ -77,7 +81,7 @@ class ActivityRecognizer:
         for name, value in (("window", self.window), ("max_gap", max_gap)):
             if not 0 < value <= _LONGEST:
                 raise KinemaError(f"{name} is {value}; more than 0 and at most {_LONGEST:g} seconds are expected")
-        self.max_gap, self.unit, self.y_axis = max_gap, unit, y_axis
+        self.max_gap, self.unit, self.y_axis, self.image_size = max_gap, unit, y_axis, image_size
         self._target = get_layout(self.bundle.input.layout)
         self._frames = max(2, round(self.window * self.bundle.fps))
         self._least = min(self._frames, self.recognizer.least_frames)
@@ -110,6 +114,11 @@ class ActivityRecognizer:
         return self._newest
 
     @property
+    def last_seen(self) -> float | None:
+        """Time of the newest skeleton that showed a person; None where none is held."""
+        return self._held[-1].time if self._held else None
+
+    @property
     def seconds_held(self) -> float:
         """Seconds from the first skeleton held to the last."""
         return self._span
@@ -125,13 +134,13 @@ class ActivityRecognizer:
         Raises `KinemaError` for joints that change midway or are not numbers, and for a time that runs backwards; the stream
         then is as it was before the call.
         """
-        layout, points, observed = self._reader.read(skeleton)
+        layout, points, observed, score = self._reader.read(skeleton)
         self._check(layout)
         moment = self._moment(time)
         self._timed = time is not None
         self._reader.accept(layout)
         self._newest = moment if self._newest is None else max(moment, self._newest)
-        frame = self._frame(moment, layout, points, observed)
+        frame = self._frame(moment, layout, points, observed, score)
         if frame is not None:
             self._hold(frame)
         return self.ready
@@ -141,15 +150,7 @@ class ActivityRecognizer:
 
         `time`: now, on the stream's clock; by default the present moment, or that of the newest skeleton where times are given.
         """
-        if time is None and self._timed is False:
-            time = clock.monotonic()
-        now = self._newest if time is None else time
-        reason = self._lack(now)
-        if reason:
-            return Prediction.nothing("live", self.bundle.classes, reason)
-        if self._answer is None:
-            self._answer = self._recognise()
-        return self._answer
+        return current_activities([self], time)[0]
 
     def _check(self, layout: Layout) -> None:
         """`BundleError` where the bundle cannot take the stream's joints or unit."""
@@ -177,7 +178,7 @@ class ActivityRecognizer:
             )
         return moment
 
-    def _frame(self, moment: float, layout: Layout, points: np.ndarray, observed: np.ndarray) -> _Frame | None:
+    def _frame(self, moment: float, layout: Layout, points: np.ndarray, observed: np.ndarray, score: np.ndarray) -> _Frame | None:
         """The skeleton as the bundle knows it, or None, with `_flaw` saying why, where it shows no person."""
         weights = conversion(layout, self._target)
         used = weights > 0
@@ -193,7 +194,8 @@ class ActivityRecognizer:
         if flaw:
             self._flaw = flaw
             return None
-        return _Frame(moment, placed.astype(np.float32), seen)
+        score = np.where(seen, np.where(used, score, np.inf).min(1), 0)
+        return _Frame(moment, placed.astype(np.float32), seen, score.astype(np.float32))
 
     def _hold(self, frame: _Frame) -> None:
         held = self._held
@@ -238,15 +240,45 @@ class ActivityRecognizer:
             return "the skeleton does not move in the least; is the sensor stuck?"
         return ""
 
-    def _recognise(self) -> Prediction:
+    def _now(self, time: float | None) -> float | None:
+        if time is None:
+            return clock.monotonic() if self._timed is False else self._newest
+        return time
+
+    def _window(self) -> Clip:
+        """What is held, at the bundle's rate; `DataError` where it cannot be used."""
         times = np.array([frame.time for frame in self._held])
         points, observed = np.stack([frame.points for frame in self._held]), np.stack([frame.observed for frame in self._held])
+        scored = SCORE in self.bundle.input.streams
+        if scored:
+            points = np.concatenate([points, np.stack([frame.score for frame in self._held])[..., None]], -1)
         moments = np.linspace(max(times[0], times[-1] - self._seconds), times[-1], self._frames)
         reach = max(0.51 / self.bundle.fps, 0.75 * float(np.median(np.diff(times))), 0.1)
         points, observed = resample(times, points, observed, moments, reach)
-        try:
-            pose = PoseSequence(points[None], self._target, self.bundle.unit, mask=observed[None], fps=self.bundle.fps, y_axis=self.y_axis)
-            answer = self.recognizer.predict_clips([Clip("live", {"pose": pose})])[0]
-        except (BundleError, DataError) as error:
-            return Prediction.nothing("live", self.bundle.classes, str(error))
-        return replace(answer, windows=())
+        score = points[None, ..., -1].clip(0, 1) if scored else None
+        about = {"fps": self.bundle.fps, "y_axis": self.y_axis, "image_size": self.image_size}
+        pose = PoseSequence(points[None, ..., : self.bundle.dims], self._target, self.bundle.unit, observed[None], score, **about)
+        return Clip("live", {"pose": pose})
+
+
+def current_activities(streams: Sequence[ActivityRecognizer], time: float | None = None) -> list[Prediction]:
+    """What each of several persons is doing, as `ActivityRecognizer.current_activity` tells of one, in one pass of the network.
+
+    `streams`: of one and the same `recognizer`, each with its person.
+    """
+    answers: dict[int, Prediction] = {}
+    asked: list[ActivityRecognizer] = []
+    clips: list[Clip] = []
+    for stream in streams:
+        reason = stream._lack(stream._now(time))
+        if not reason and stream._answer is None:
+            try:
+                clips.append(stream._window())
+                asked.append(stream)
+            except (BundleError, DataError) as error:
+                reason = str(error)
+        if reason:
+            answers[id(stream)] = Prediction.nothing("live", stream.bundle.classes, reason)
+    for stream, answer in zip(asked, asked[0].recognizer.predict_clips(clips, on_error="skip") if asked else (), strict=True):
+        stream._answer = replace(answer, windows=())
+    return [answers.get(id(stream)) or stream._answer for stream in streams]
