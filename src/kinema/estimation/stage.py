@@ -1,0 +1,35 @@
+"""Estimation as a step before another: the skeletons of clips that are videos, estimated when they are asked for, once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from kinema.clip import Clip, Lazy, PoseSequence, VideoSource
+from kinema.estimation.film import estimate
+
+
+class Poses:
+    """Gives clips that have a video its skeletons.
+
+    Args:
+        backend, world, settings: as of `kinema.estimation.backends.make_tracker`, which is asked at the first video.
+    """
+
+    def __init__(self, backend: str = "auto", *, world: bool = False, settings: Mapping[str, Any] | None = None):
+        self.backend, self.world, self._settings = backend, world, dict(settings or {})
+        self._tracker = None
+
+    def added(self, clip: Clip) -> Clip:
+        """The clip with a pose, which is estimated when it is asked for the first time, and kept."""
+        return replace(clip, modalities={**clip.modalities, "pose": Lazy(cache(lambda: self.of(clip.video)))})
+
+    def of(self, source: VideoSource) -> PoseSequence:
+        """The skeletons of a video; errors as of `kinema.estimation.film.estimate_poses`."""
+        from kinema.estimation.backends import make_tracker
+
+        if self._tracker is None:
+            self._tracker = make_tracker(self.backend, world=self.world, **self._settings)
+        return estimate(source, self._tracker, world=self.world).clip.pose
