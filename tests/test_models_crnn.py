@@ -67,6 +67,30 @@ def test_order_of_frames_counts_for_recurrent_decoders(decoder, order_counts):
     assert torch.allclose(answer(model, features=features), answer(model, features=features.flip(1)), atol=1e-5) != order_counts
 
 
+def test_statistics_tell_how_much_the_frames_vary_and_how_fast():
+    model = make("crnn", SHAPE, encoder="resnet18", stages=1, grid=(2, 2), peaks=True, embed=(), decoder="statistics")
+    assert model.encoded_features == 64 * 5 and model.decoder.num_features == 3 * model.encoded_features
+    there_and_back = torch.tensor([0.0, 1.0, 0.0, 1.0]).view(1, 4, 1).expand(1, 4, model.encoded_features)
+    model.decoder.norm = torch.nn.Identity()
+    for frames, wanted in (
+        (there_and_back, (0.5, 0.5, 1.0)),
+        (there_and_back.sort(1).values, (0.5, 0.5, 1 / 3)),
+        (0 * there_and_back, (0, 0, 0)),
+    ):
+        found = model.decoder(frames).unflatten(1, (3, -1)).mean((0, 2))
+        torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float32), rtol=0, atol=4e-3)
+
+
+def test_peaks_are_the_largest_values_of_the_map():
+    model = make("crnn", SHAPE, encoder="resnet18", stages=1, grid=(1, 1), peaks=True, embed=(), decoder="mean").eval()
+    video = videos(SHAPE)
+    with torch.no_grad():
+        mean, peak = model.encode(video).split(64, 2)
+        maps = model.encoder.forward_map(video.transpose(1, 2).flatten(0, 1), 4)
+    torch.testing.assert_close(mean.flatten(0, 1), maps.mean((2, 3)))
+    torch.testing.assert_close(peak.flatten(0, 1), maps.amax((2, 3)))
+
+
 def test_a_shift_in_time_sees_neighbours_and_no_other_clip():
     model = make("crnn", SHAPE, **NARROW, encoder="resnet18", stages=2, shift=0.25).eval()
     video = videos(SHAPE)

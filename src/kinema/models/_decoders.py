@@ -51,20 +51,22 @@ class MeanPooling(nn.Module):
 
 
 class StatisticsPooling(nn.Module):
-    """Mean and standard deviation over the frames, normalised: what there is, and how much it changes.
+    """Mean and standard deviation over the frames, and the mean size of the change from one to the next, normalised: what there is,
+    how much it varies, and how fast.
 
-    As for voices: Snyder et al., X-Vectors: Robust DNN Embeddings for Speaker Recognition, ICASSP 2018.
+    The first two as for voices: Snyder et al., X-Vectors: Robust DNN Embeddings for Speaker Recognition, ICASSP 2018.
     """
 
     def __init__(self, features: int):
         super().__init__()
-        self.num_features = 2 * features
+        self.num_features = 3 * features
         self.norm = nn.BatchNorm1d(self.num_features)
 
     def forward(self, x: Tensor) -> Tensor:
         mean = x.mean(1)
         deviation = ((x - mean[:, None]).square().mean(1) + 1e-5).sqrt()  # never 0, where the root has no derivative
-        return self.norm(torch.cat([mean, deviation], 1))
+        change = x.diff(dim=1).abs().mean(1) if x.shape[1] > 1 else torch.zeros_like(mean)
+        return self.norm(torch.cat([mean, deviation, change], 1))
 
 
 _DECODERS: dict[str, Callable[[int, int, int, float], nn.Module]] = {

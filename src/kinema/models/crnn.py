@@ -39,11 +39,13 @@ class CrnnConfig:
         norm: of a ResNet: "batch", or "fixed" at the statistics that were loaded, in training too.
         shift: of a ResNet: share of the channels that each block takes of the frame before, and as many of the one after (TSM).
         grid: rows and columns into which the encoder's last map is averaged; (0, 0) takes all places of it, at one size of picture.
+        peaks: give the largest value of each channel over the map too, beside the means of the grid.
         embed: units of the fully connected layers between encoder and decoder; the last gives the frame's vector z(t). With none z(t) is
             what the encoder gives.
         embed_norm: batch norm in all of them but the last.
         embed_dropout: probability before the last one.
-        decoder: "lstm" or "gru", of which the last step counts; "attention" or "mean" over the frames; "statistics", mean and deviation.
+        decoder: "lstm" or "gru", of which the last step counts; "attention" or "mean" over the frames; "statistics", mean, deviation and
+            change from one frame to the next.
         units: of a recurrent layer, or of the attention.
         layers: recurrent layers.
         hidden: units of the fully connected layer behind the decoder; 0 is none.
@@ -55,6 +57,7 @@ class CrnnConfig:
     norm: Norm = "batch"
     shift: float = 0.0
     grid: tuple[int, ...] = (1, 1)
+    peaks: bool = False
     embed: tuple[int, ...] = (1024, 768, 512)
     embed_norm: bool = True
     embed_dropout: float = 0.3
@@ -80,7 +83,7 @@ class Crnn(nn.Module):
         self.config = config
         self.encoder = _make_encoder(config, shape.channels)
         rows, columns = config.grid if any(config.grid) else _map_size(self.encoder, shape)
-        self.encoded_features = self.encoder.map_channels * rows * columns
+        self.encoded_features = self.encoder.map_channels * (rows * columns + config.peaks)
         self.embed = _Embed(self.encoded_features, config)
         z = config.embed[-1] if config.embed else self.encoded_features
         self.decoder = make_decoder(config.decoder, z, config.units, config.layers, config.dropout)
@@ -92,7 +95,7 @@ class Crnn(nn.Module):
     @property
     def encoder_settings(self) -> tuple:
         """What, beside the weights, decides the answers of `encode`."""
-        return self.config.encoder, self.config.stages, self.config.shift, self.config.grid
+        return self.config.encoder, self.config.stages, self.config.shift, self.config.grid, self.config.peaks
 
     def reset_classifier(self, num_classes: int) -> None:
         like = next(self.parameters())
@@ -102,7 +105,7 @@ class Crnn(nn.Module):
         return ("classifier.",)
 
     def encode(self, video: Tensor) -> Tensor:
-        """(B, C, T, H, W) -> (B, T, encoded_features): the encoder's last map of each frame, averaged into the grid."""
+        """(B, C, T, H, W) -> (B, T, encoded_features): the encoder's last map of each frame, averaged into the grid, and its peaks."""
         batch, _, frames = video.shape[:3]
         # All frames of all clips as one batch of images, channels last in memory.
         x = video.permute(0, 2, 3, 4, 1).flatten(0, 1).permute(0, 3, 1, 2)
@@ -114,9 +117,9 @@ class Crnn(nn.Module):
         return torch.cat(maps).unflatten(0, (batch, frames))
 
     def _pool(self, maps: Tensor) -> Tensor:
-        if any(self.config.grid):
-            maps = F.adaptive_avg_pool2d(maps, self.config.grid)
-        return maps.flatten(1)
+        pooled = F.adaptive_avg_pool2d(maps, self.config.grid) if any(self.config.grid) else maps
+        parts = [pooled.flatten(1), maps.amax((2, 3))] if self.config.peaks else [pooled.flatten(1)]
+        return torch.cat(parts, 1)
 
     def forward_features(self, video: Tensor | None = None, features: Tensor | None = None) -> Tensor:
         """Of `video`, or of what `encode` gave of it."""
