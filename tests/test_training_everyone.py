@@ -9,7 +9,7 @@ from training_toys import register_toy, toy_dataset, toy_recipe, use_toy_data
 
 from kinema import bundle
 from kinema.datasets.base import Dataset
-from kinema.errors import DataError, RecipeError
+from kinema.errors import DataError, ProtocolError, RecipeError
 from kinema.evaluation.evaluate import evaluate, evaluation_text
 from kinema.evaluation.report import report
 from kinema.evaluation.results import accuracy_row, write_results
@@ -142,3 +142,40 @@ def test_a_row_starts_from_the_weights_of_an_earlier_one(study, tmp_path):
 def test_a_row_that_cannot_start_so_is_refused(study, text, message):
     with pytest.raises(RecipeError, match=message):
         load_study(study(text))
+
+
+@pytest.fixture
+def two_sets(monkeypatch):
+    """Set one has the toys' three classes, set two another one in place of the last."""
+    sets = {name: toy_dataset(takes=1, name=name) for name in ("one", "two")}
+    sets["two"] = replace(sets["two"], classes=(*sets["two"].classes[:2], "other"))
+    monkeypatch.setattr(data_module, "read_dataset", lambda name, root=None, *, on_error="raise": sets[name])
+    first, second, third = sets["one"].classes
+    shared = {name: (f"one/{name}", f"two/{name}") for name in (first, second)}
+    return shared | {third: (f"one/{third}",), "other": ("two/other",)}
+
+
+def test_a_data_set_that_never_trains_tests_by_the_classes_that_do(two_sets):
+    data = DataConfig("one+two", protocol="train+test", classes=two_sets)
+    parts = data_module.read_parts(data, validate=False)
+    assert parts.classes == tuple(two_sets) and parts.protocol == "train+test"
+    assert {clip.id.partition("/")[0] for clip in parts.train} == {"one"} and len(parts.train) == 12
+    assert {clip.id.partition("/")[0] for clip in parts.test} == {"two"}
+    assert {parts.classes[clip.label] for clip in parts.test} == set(tuple(two_sets)[:2])
+    validated = data_module.read_parts(data, validate=True)
+    assert {clip.id.partition("/")[0] for clip in validated.val} == {"one"} and len(validated.test) == len(parts.test)
+    assert data_module.fold_names(data) == ("joined",)
+
+
+def test_a_data_set_of_which_no_class_trains_cannot_test(two_sets):
+    apart = {"a": two_sets["other"], "b": tuple(two_sets.values())[2]}
+    with pytest.raises(ProtocolError, match="no class of 'two' is among those that train"):
+        data_module.read_parts(DataConfig("one+two", protocol="train+test", classes=apart), validate=False)
+
+
+def test_a_vocabulary_may_name_data_sets_that_are_not_there(two_sets):
+    wider = {"swim": ("ucf101/Swim",), **two_sets, "x": ("hmdb51/y", "one/nothing")}
+    with pytest.raises(RecipeError, match="'x': unknown class 'one/nothing'"):
+        data_module.read_parts(DataConfig("one+two", use="all", classes=wider), validate=False)
+    del wider["x"]
+    assert data_module.read_parts(DataConfig("one+two", use="all", classes=wider), validate=False).classes == tuple(two_sets)

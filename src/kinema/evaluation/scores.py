@@ -55,6 +55,11 @@ class Scores:
         """(N,) whether the most probable class is the true one."""
         return self.probabilities.argmax(1) == self.labels
 
+    @property
+    def present(self) -> tuple[str, ...]:
+        """The classes that are the true one of some sample."""
+        return tuple(self.classes[label] for label in np.unique(self.labels))
+
     def metrics(self) -> dict:
         return evaluate_scores(self.probabilities, self.labels, self.classes)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kinema.clip import Clip, Unit
-from kinema.datasets.base import Dataset, Split, read_dataset
+from kinema.datasets.base import Dataset, Split, dataset_infos, read_dataset
 from kinema.datasets.protocols import cut_validation, leak_note, leaking
 from kinema.errors import DataError, ProtocolError, RecipeError, unknown
 from kinema.models.registry import model_info
@@ -18,6 +18,9 @@ from kinema.training.recipe import DataConfig, Recipe
 from kinema.transforms.batches import Samples
 from kinema.transforms.joined import samples_of
 from kinema.transforms.samples import PoseSamples
+
+# Protocols of one of several data sets: all of its clips.
+TRAINS, TESTS = "train", "test"
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,9 +156,13 @@ def read_parts(data: DataConfig, *, seed: int = 0, validate: bool = True) -> Par
     protocols = data.protocol.split("+") if data.protocol else [None] * len(names)
 
     def divided(dataset: Dataset, protocol: str | None = None, fold: str | None = None) -> Split:
+        labelled = tuple(clip.id for clip in dataset.clips if clip.label is not None)
         if data.use == "all":
-            return Split("all", tuple(clip.id for clip in dataset.clips if clip.label is not None), ())
-        split = dataset.split(protocol, fold)
+            return Split("all", labelled, ())
+        if len(names) > 1 and protocol == TESTS:
+            return Split("all", (), labelled)
+        whole = len(names) > 1 and protocol == TRAINS
+        split = Split("all", labelled, ()) if whole else dataset.split(protocol, fold)
         if not data.allow_leak:
             _check_leak(dataset, split)
         if validate:
@@ -176,6 +183,11 @@ def read_parts(data: DataConfig, *, seed: int = 0, validate: bool = True) -> Par
         tuple(replace(clip, label=number[clip.label]) for clip in dataset.select(ids) if clip.label in number)
         for ids in (split.train, split.val, split.test)
     ]
+    if TESTS in protocols:  # of a data set that never trains: what nobody shows in training cannot be known
+        known = {clip.label for clip in parts[0]}
+        parts[1:] = [tuple(clip for clip in part if clip.label in known) for part in parts[1:]]
+        if not parts[2]:
+            raise ProtocolError(f"no class of {names[protocols.index(TESTS)]!r} is among those that train; data.classes says which are one")
     return Parts(
         dataset,
         split,
@@ -201,19 +213,25 @@ def _vocabulary(wanted: Mapping[str, Sequence[str]], dataset: Dataset, split: Sp
     if not wanted:
         return {label: i for i, label in enumerate(labels)}, tuple(dataset.classes[label] for label in labels)
     known, number = {dataset.classes[label]: label for label in labels}, {}
-    for i, (name, members) in enumerate(wanted.items()):
-        for member in members or (name,):
+    elsewhere = {info.name for info in dataset_infos()} - set(dataset.name.split("+")) if "+" in dataset.name else set()
+    names: list[str] = []
+    for name, members in wanted.items():
+        taken = [member for member in members or (name,) if member.partition("/")[0] not in elsewhere]
+        for member in taken:
             if member not in known:
                 raise RecipeError(f"data.classes: {name!r}: {unknown('class', member, known)} (in {dataset.name})")
             if known[member] in number:
                 raise RecipeError(f"data.classes: {member!r} is given twice; the second time for {name!r}")
-            number[known[member]] = i
-    return number, tuple(wanted)
+            number[known[member]] = len(names)
+        names += [name] if taken else []
+    return number, tuple(names)
 
 
 def _fold(dataset: Dataset, protocol: str | None, data: DataConfig) -> str | None:
     """The recipe's fold, for those of several data sets that have folds."""
-    return data.fold if data.use == "split" and len(dataset.splits(protocol)) > 1 else None
+    if data.use != "split" or protocol in (TRAINS, TESTS):
+        return None
+    return data.fold if len(dataset.splits(protocol)) > 1 else None
 
 
 def fold_names(data: DataConfig) -> tuple[str, ...]:
@@ -222,9 +240,11 @@ def fold_names(data: DataConfig) -> tuple[str, ...]:
     protocols = data.protocol.split("+") if data.protocol else [None] * len(names)
     found: list[tuple[str, ...]] = []
     for name, protocol in zip(names, protocols, strict=True):
+        if len(names) > 1 and protocol in (TRAINS, TESTS):
+            continue
         root = Path(data.root) / name if data.root and len(names) > 1 else data.root
         found.append(tuple(split.name for split in read_dataset(name, root, on_error=data.on_error).splits(protocol)))
-    several = [folds for folds in found if len(folds) > 1] or found[:1]
+    several = [folds for folds in found if len(folds) > 1] or found[:1] or [("joined",)]
     return tuple(fold for fold in several[0] if all(fold in folds for folds in several))
 
 

@@ -18,11 +18,13 @@ class DataConfig:
     Args:
         name: data set, see `kinema data list`; several, joined by "+", are trained on together.
         root: its folder; default: the folder of that name under $KINEMA_DATA.
-        protocol: how it is divided; default: the data set's first protocol. Of several data sets: one each, joined by "+".
+        protocol: how it is divided; default: the data set's first protocol. Of several data sets: one each, joined by "+"; there "train"
+            and "test" are protocols too: all clips of that data set train, or all of them test, those of classes that train.
         fold: name of one split of the protocol; default: the only split there is. Of several data sets: of those that have folds.
         classes: the vocabulary, where it is not the data set's own: the classes that take part, by name, each with the data set's
             classes that it is made of (of several data sets "NAME/CLASS"); an empty list stands for the one of that name. Clips of
-            classes that are not named are left out.
+            classes that are not named are left out. One vocabulary serves recipes of different data sets: "NAME/CLASS" of one that
+            is not among the recipe's counts as not written.
         use: "split" trains on the split's training part and tests on its test part; "all" trains on every labelled clip, for a
             model to be handed on: nothing is left to test it, so that its figure must be that of folds, see `quotes`.
         on_error: "raise" stops at a clip that cannot be read, "skip" leaves it out and counts it.

@@ -16,7 +16,7 @@ from kinema.evaluation.cornell import cornell_rows, told
 from kinema.evaluation.scores import Scores, load_scores
 from kinema.evaluation.summary import scores_row
 from kinema.models._count import count
-from kinema.training.data import class_groups
+from kinema.training.data import TESTS, class_groups
 from kinema.training.recipe import DataConfig
 from kinema.training.run_folder import BUNDLE, SAMPLES, SCORES, RunResult
 from kinema.training.study_plan import Row
@@ -73,6 +73,13 @@ def _rows_of_unit(row: Row, name: str, unit: str, runs: Runs, data: DataConfig, 
             return scores_row(name, dataset, protocol, {seed: of[""] for seed, of in runs.items()}, trained[""], **about)
         return scores_row(name, dataset, protocol, runs, trained, **about)
 
+    if TESTS in protocol.split("+"):
+        shared = {seed: {fold: scores.restrict(scores.present) for fold, scores in of.items()} for seed, of in of_seed.items()}
+        labels = len(shared[first.result["seed"]][next(iter(folds))].classes)
+        return [
+            as_row(f"{name}, among the {labels} labels that it shares", dataset, protocol, shared),
+            as_row(f"{name}, among all labels", dataset, protocol, of_seed),
+        ]
     sets = dataset.split("+") if "+" in dataset else ()
     alone = [{seed: {fold: _of_set(each, scores) for fold, scores in of.items()} for seed, of in of_seed.items()} for each in sets]
     own = protocol.split("+") if protocol.count("+") == len(sets) - 1 else [protocol] * len(sets)
