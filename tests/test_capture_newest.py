@@ -2,37 +2,21 @@
 
 import threading
 import time
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from make_live import CAMERA, opener
 from make_streams import pictures_over_http, served
 from make_videos import write_video
 
 from kinema.capture.newest import Capture
-from kinema.capture.sources import Opened, Source
 from kinema.errors import KinemaError
 
-CAMERA = Source("0", "camera")
 QUICK = {"stall": 0.15, "back_off": (0.02, 0.05)}
 
 
 def image(value=0):
     return np.full((4, 6, 3), value, np.uint8)
-
-
-def opener(*lives):
-    """Opens to each of these in turn: iterables of (seconds, image), or errors; the last one for ever."""
-    turns = list(lives)
-
-    @contextmanager
-    def open_it(source):
-        life = turns.pop(0) if len(turns) > 1 else turns[0]
-        if isinstance(life, Exception):
-            raise life
-        yield Opened(((*each, None) for each in (life() if callable(life) else life)), endless=True)
-
-    return open_it
 
 
 def endless(start=0.0, step=0.01):

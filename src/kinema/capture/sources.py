@@ -87,7 +87,7 @@ def open_source(source: Source, longest: int | None = 1280, patience: float = 5.
     """
     if source.kind == "file":
         about = video.index(source.text)
-        height, width = _fitted(about.height, about.width, longest)
+        height, width = fitted(about.height, about.width, longest)
         frames = video.stream(source.text, (height, width))
         try:
             yield Opened(((seconds, image, None) for seconds, image in frames), endless=False)
@@ -177,14 +177,15 @@ def _pictures(source: Source, container: Any, longest: int | None) -> Iterator[t
                         raise KinemaError(
                             f"{source.name}: pictures of {frame.width} x {frame.height}; up to {_LARGEST_SIDE} a side are expected"
                         )
-                    form, size = (frame.height, frame.width, turn), _fitted(*turn.size(frame.height, frame.width), longest)
+                    form, size = (frame.height, frame.width, turn), fitted(*turn.size(frame.height, frame.width), longest)
                     converter = Pictures(turn, *size)
                 image = np.empty((*size, 3), np.uint8)
                 converter.write(frame, image)
                 yield frame.time, image, came
 
 
-def _fitted(height: int, width: int, longest: int | None) -> tuple[int, int]:
+def fitted(height: int, width: int, longest: int | None) -> tuple[int, int]:
+    """(height, width) of a picture that is made smaller until neither side is longer than `longest`; None: as it is."""
     scale = min(1.0, (longest or max(height, width)) / max(height, width))
     return max(round(height * scale), 1), max(round(width * scale), 1)
 

@@ -149,16 +149,16 @@ class Canvas:
     ) -> None:
         """Words at a point (Pillow's anchors), in ink unless a colour is given; where they are longer than `room`, they are set smaller,
         then cut with an ellipsis."""
-        font = _font(round(size * OVERSAMPLE), bold)
+        font = sans(round(size * OVERSAMPLE), bold)
         if room is not None and font.getlength(words) > room * OVERSAMPLE:
             smaller = size * OVERSAMPLE * max(room * OVERSAMPLE / font.getlength(words), 0.7)
-            font = _font(int(smaller), bold)
+            font = sans(int(smaller), bold)
             words = _shorten(words, font, room * OVERSAMPLE)
         self.draw.text((x * OVERSAMPLE, y * OVERSAMPLE), words, fill=color or self.colors.ink, font=font, anchor=anchor)
 
 
 @lru_cache(maxsize=64)
-def _font(size: int, bold: bool) -> FreeTypeFont:
+def sans(size: int, bold: bool) -> FreeTypeFont:
     """DejaVu Sans as it comes with matplotlib, so that pictures are alike on every machine."""
     import matplotlib
     from PIL import ImageFont
