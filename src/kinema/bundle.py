@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from kinema._seal import seal, unseal
 from kinema._write import write_whole
+from kinema.calibration import Calibration
 from kinema.clip import Unit
 from kinema.errors import BundleError, KinemaError, unknown
 from kinema.layout import get_layout
@@ -59,6 +60,7 @@ class Bundle:
         depth: how depth images become the model's input; None for a model that takes none.
         inertial: how signals of worn sensors become the model's input; None for a model that takes none.
         video: how videos become the model's input; None for a model that takes none.
+        calibration: what makes its probabilities mean what they say, and knows the unknown; None where nobody has fitted it.
 
     Raises `BundleError` for a field that is not what it should be.
     """
@@ -80,6 +82,7 @@ class Bundle:
     depth: DepthInput | None = None
     inertial: InertialInput | None = None
     video: VideoInput | None = None
+    calibration: Calibration | None = None
 
     def __post_init__(self):
         for name in ("name", "model", "notes"):
@@ -102,6 +105,7 @@ class Bundle:
         _expect(self.depth is None or isinstance(self.depth, DepthInput), "the bundle's depth is no DepthInput")
         _expect(self.inertial is None or isinstance(self.inertial, InertialInput), "the bundle's inertial is no InertialInput")
         _expect(self.video is None or isinstance(self.video, VideoInput), "the bundle's video is no VideoInput")
+        _expect(self.calibration is None or isinstance(self.calibration, Calibration), "the bundle's calibration is no Calibration")
         _expect(_is_int(self.views) and 1 <= self.views <= 1000, f"views is {self.views}; 1 to 1000 are expected")
         _expect(_is_number(self.fps) and self.fps > 0, f"fps is {self.fps}; a positive number is expected")
         _expect(_is_number(self.seconds) and self.seconds >= 0, f"seconds is {self.seconds}; 0 or a positive number is expected")
@@ -193,7 +197,8 @@ class Bundle:
     def to_dict(self) -> dict[str, Any]:
         """Everything but the weights, as JSON-able values, with the file's hash."""
         fields = {name: value for name, value in vars(self).items() if name in self.__dataclass_fields__ and name != "state"}
-        return {**fields, "classes": list(self.classes), **_inputs(self), "hash": self.hash}
+        fitted = None if self.calibration is None else self.calibration.to_dict()
+        return {**fields, "classes": list(self.classes), **_inputs(self), "calibration": fitted, "hash": self.hash}
 
     @property
     def takes(self) -> str:
@@ -216,6 +221,8 @@ class Bundle:
             f"  takes    {self.takes}",
             f"  classes  {', '.join(self.classes)}",
         ]
+        if self.calibration is not None:
+            lines.append(f"  answers  calibrated: {self.calibration.describe()}")
         return "\n".join([*lines, *ending(self.result, self.notes)])
 
 
@@ -285,8 +292,10 @@ def _serialise(bundle: Bundle) -> tuple[bytes, str]:
 
 def about_of(bundle: Bundle) -> dict[str, Any]:
     """Everything but the weights, as it is written to a file."""
-    about = {f.name: getattr(bundle, f.name) for f in fields(bundle) if f.name not in ("state", *_INPUTS)}
-    return {**about, **_inputs(bundle)}
+    about = {f.name: getattr(bundle, f.name) for f in fields(bundle) if f.name not in ("state", "calibration", *_INPUTS)}
+    # Left out where there is none, so that such bundles have the bytes, and the hash, that they always had.
+    fitted = {} if bundle.calibration is None else {"calibration": bundle.calibration.to_dict()}
+    return {**about, **_inputs(bundle), **fitted}
 
 
 def bundle_of(about: Any, state: Mapping[str, Tensor]) -> Bundle:
@@ -294,10 +303,11 @@ def bundle_of(about: Any, state: Mapping[str, Tensor]) -> Bundle:
     _expect(isinstance(about, dict), "the bundle's metadata is not a mapping")
     known = {f.name for f in fields(Bundle)} - {"state"}
     # Bundles of skeletons alone were written before there were other modalities.
-    about = {"depth": None, "inertial": None, "video": None, **about}
+    about = {"depth": None, "inertial": None, "video": None, "calibration": None, **about}
     _expect(about.keys() == known, f"the bundle's metadata lacks or adds {', '.join(sorted(about.keys() ^ known))}")
     inputs = {name: None if about[name] is None else _settings(kind, about[name], name) for name, kind in _INPUTS.items()}
-    return Bundle(state=state, **{**about, **inputs})
+    fitted = None if about["calibration"] is None else Calibration.of(about["calibration"])
+    return Bundle(state=state, **{**about, **inputs, "calibration": fitted})
 
 
 def _inputs(bundle: Bundle) -> dict[str, Any]:

@@ -63,7 +63,9 @@ def evaluate(
         for clip in clips:
             recognizer.check(clip.pose)
     samples = samples_of(clips, bundle.modalities, bundle, on_error)
-    probabilities = sample_probabilities(recognizer.model, samples, bundle.views, batch_size, recognizer.device, progress)
+    probabilities = sample_probabilities(
+        recognizer.model, samples, bundle.views, batch_size, recognizer.device, progress, bundle.calibration
+    )
     truth = np.array([labels[samples.clip_ids[i]] for i in samples.clip_of.tolist()])
     scores = Scores.from_samples(probabilities, samples, bundle.classes, truth)
     result = {

@@ -34,7 +34,8 @@ class FusedRecognizer(Recognizer):
         self.bundle = load_any(bundle)
         if not isinstance(self.bundle, FusedBundle):
             raise BundleError(f"bundle {self.bundle.name!r} is a single one; a fused one is expected")
-        self.members = [Recognizer(member, device, batch_size) for member in self.bundle.members]
+        # What is like nothing that one member knows is not left to the others, who may know it no better.
+        self.members = [Recognizer(member, device, batch_size, reject=False) for member in self.bundle.members]
         self.device, self.batch_size = self.members[0].device, batch_size
 
     def check(self, pose: PoseSequence) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class WindowPrediction:
-    """The answer for one window of a longer recording: from `start` to `end` (seconds from its first frame), `probabilities` (K,)."""
+    """The answer for one window of a longer recording: from `start` to `end` (seconds from its first frame), `probabilities` (K,).
+
+    `novel`: a calibrated bundle knows nothing like it; such a window does not count among the others.
+    """
 
     start: float
     end: float
     probabilities: np.ndarray
+    novel: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +63,16 @@ class Prediction:
         """No answer, and why."""
         return cls(clip_id, classes, np.zeros(len(classes)), reason=reason)
 
+    @classmethod
+    def over(cls, clip_id: str, classes: tuple[str, ...], windows: Sequence[WindowPrediction], **about: Any) -> Prediction:
+        """The mean over the windows that are not novel; nothing where all are. `about`: further fields."""
+        known = [window.probabilities for window in windows if not window.novel]
+        shown = tuple(windows) if len(windows) > 1 else ()
+        if known:
+            return cls(clip_id, classes, np.mean(known, 0), windows=shown, **about)
+        reason = f"it is like none of the {len(classes)} actions that are known"
+        return cls(clip_id, classes, np.zeros(len(classes)), windows=shown, reason=reason, **about)
+
     @property
     def known(self) -> bool:
         """Whether there is an answer."""
@@ -94,7 +109,12 @@ class Prediction:
             **({} if self.seconds is None else {"seconds": self.seconds}),
             "top": _entries(self.top(k)),
             "windows": [
-                {"start": window.start, "end": window.end, "top": _entries(_top(self.classes, window.probabilities, k))}
+                {
+                    "start": window.start,
+                    "end": window.end,
+                    "top": _entries(_top(self.classes, window.probabilities, k)),
+                    **({"novel": True} if window.novel else {}),
+                }
                 for window in self.windows
             ],
         }
@@ -109,7 +129,9 @@ class Prediction:
                 "clip": self.clip_id,
                 "start": [window.start for window in windows],
                 "end": [window.end for window in windows],
-                "label": [self.classes[int(window.probabilities.argmax())] if self.known else None for window in windows],
+                "label": [
+                    self.classes[int(window.probabilities.argmax())] if self.known and not window.novel else None for window in windows
+                ],
                 **{name: [float(window.probabilities[k]) for window in windows] for k, name in enumerate(self.classes)},
             }
         )

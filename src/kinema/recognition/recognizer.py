@@ -19,7 +19,7 @@ from kinema.errors import BundleError, DataError, KinemaError, LayoutError
 from kinema.fused import FusedBundle
 from kinema.fused import load as load_any
 from kinema.layout import conversion, get_layout
-from kinema.recognition.answers import sample_probabilities
+from kinema.recognition.answers import sample_answers
 from kinema.recognition.prediction import Prediction, WindowPrediction
 from kinema.recognition.resample import at_rate
 from kinema.recognition.skeleton import flaw_in_size
@@ -52,11 +52,12 @@ class Recognizer:
         bundle: a bundle, the name of one that ships with Kinema, or the path of one.
         device: where the model runs, such as "cpu" or "cuda"; "auto" takes the GPU where there is one.
         batch_size: samples that go through the model together.
+        reject: whether a calibrated bundle may answer that it knows nothing like what it is shown.
     """
 
-    def __init__(self, bundle: Bundle | str | Path, device: str = "cpu", batch_size: int = 64):
+    def __init__(self, bundle: Bundle | str | Path, device: str = "cpu", batch_size: int = 64, reject: bool = True):
         self.bundle = load_bundle(bundle)
-        self.batch_size = batch_size
+        self.batch_size, self.reject = batch_size, reject
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         model = self.bundle.build()
@@ -154,24 +155,25 @@ class Recognizer:
         samples = samples_of(prepared, self.bundle.modalities, replace(self.bundle, input=settings))
         answers = []
         for (clip, label), pose, windows in zip(recordings, poses, self._windows(prepared, samples), strict=True):
-            probabilities = np.mean([window.probabilities for window in windows], 0)
-            shown = tuple(windows) if len(windows) > 1 else ()
             truth = self._truth(label)
             notes = "its signals reach the end of the sensor's range" if clip.id in samples.saturated else ""
             length = windows[-1].end if self.bundle.modalities == ("video",) else None
             seen = {"pose": pose, "video": clip.video if clip.has("video") else None, "seconds": length}
             notes = notes or length_note(length or 0.0, self.bundle.seconds)
-            answers.append(Prediction(clip.id, self.bundle.classes, probabilities, truth, shown, source=clip.source, notes=notes, **seen))
+            answers.append(Prediction.over(clip.id, self.bundle.classes, windows, truth=truth, source=clip.source, notes=notes, **seen))
         return answers
 
     def _predict_video(self, clip: Clip, label: str | None, cut: Cut) -> Prediction:
         """One video, window by window, however long it is."""
         given = self._prepared(clip, None, self.bundle.input)
-        windows = answer_windows(self.model, given, self.bundle.video, cut, self.bundle.views, self.batch_size, self.device)
-        mean = np.mean([window.probabilities for window in windows], 0)
-        shown = tuple(windows) if len(windows) > 1 else ()
+        fitted = self.bundle.calibration
+        windows = answer_windows(self.model, given, self.bundle.video, cut, self.bundle.views, self.batch_size, self.device, fitted)
+        windows = [replace(window, novel=self._novel(strange)) for window, strange in windows]
         seen = {"source": clip.source, "video": given.video, "seconds": windows[-1].end}
-        return Prediction(clip.id, self.bundle.classes, mean, self._truth(label), shown, **seen)
+        return Prediction.over(clip.id, self.bundle.classes, windows, truth=self._truth(label), **seen)
+
+    def _novel(self, strangeness: float) -> bool:
+        return self.reject and self.bundle.calibration is not None and self.bundle.calibration.novel(strangeness)
 
     def _predict_or_say_why(self, recording: _Recording, settings: Settings) -> Prediction:
         clip, label = recording
@@ -270,15 +272,19 @@ class Recognizer:
     def _windows(self, clips: Sequence[Clip], samples: Samples) -> list[list[WindowPrediction]]:
         """The windows of each clip with their probabilities: the mean over the window's samples and views."""
         size = min(self.batch_size, samples_at_once(self.bundle.video)) if self.bundle.video else self.batch_size
-        rows = sample_probabilities(self.model, samples, self.bundle.views, size, self.device)
+        probabilities, strange = sample_answers(
+            self.model, samples, self.bundle.views, size, self.device, calibration=self.bundle.calibration
+        )
+        rows = np.column_stack([probabilities, strange])
         parts: dict[tuple[int, int, int], list[np.ndarray]] = {}
         for *key, row in zip(samples.clip_of.tolist(), samples.starts.tolist(), samples.lengths.tolist(), rows, strict=True):
             parts.setdefault(tuple(key), []).append(row)
         windows: list[list[WindowPrediction]] = [[] for _ in clips]
         times = [_seconds(clip) for clip in clips]
         for (index, start, length), found in parts.items():
-            seconds = times[index]
-            windows[index].append(WindowPrediction(float(seconds[start]), float(seconds[start + length]), np.mean(found, 0)))
+            seconds, mean = times[index], np.mean(found, 0)
+            span = float(seconds[start]), float(seconds[start + length])
+            windows[index].append(WindowPrediction(*span, mean[:-1], self._novel(mean[-1])))
         return windows
 
     def _truth(self, label: str | None) -> int | None:

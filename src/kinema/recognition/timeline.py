@@ -43,7 +43,8 @@ class Timeline:
         """`DataError` for an answer that says nothing."""
         if not prediction.known:
             raise DataError(f"nothing is known of it: {prediction.reason}", prediction.source)
-        windows = prediction.windows or (WindowPrediction(0.0, prediction.seconds or 0.0, prediction.probabilities),)
+        windows = [window for window in prediction.windows if not window.novel]
+        windows = windows or [WindowPrediction(0.0, prediction.seconds or 0.0, prediction.probabilities)]
         spans = np.array([(window.start, window.end) for window in windows])
         # Neighbours are the same moment where arithmetic alone parts them.
         edges = np.unique(spans.round(6))

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from kinema import video
 from kinema._frames_cache import Resize
+from kinema.calibration import Calibration
 from kinema.clip import Clip, VideoSource
 from kinema.errors import DataError
-from kinema.recognition.answers import sample_probabilities
+from kinema.recognition.answers import sample_answers
 from kinema.recognition.prediction import WindowPrediction
 from kinema.transforms.batches import Batch
 from kinema.transforms.video_config import VideoInput
@@ -46,16 +47,23 @@ class Cut:
 
 
 def answer_windows(
-    model: nn.Module, clip: Clip, input: VideoInput, cut: Cut, views: int, batch_size: int, device: torch.device
-) -> list[WindowPrediction]:
-    """The model's answer to each window of a video, in order.
+    model: nn.Module,
+    clip: Clip,
+    input: VideoInput,
+    cut: Cut,
+    views: int,
+    batch_size: int,
+    device: torch.device,
+    calibration: Calibration | None = None,
+) -> list[tuple[WindowPrediction, float]]:
+    """The model's answer to each window of a video, in order, and how strange the window is.
 
     Raises `DataError` for a video that cannot be read.
     """
     spans = cut.spans(video.index(clip.video).duration)
     samples = WindowSamples(clip, input, spans)
-    rows = sample_probabilities(model, samples, views, min(batch_size, samples.at_once), device)
-    return [WindowPrediction(start, end, row) for (start, end), row in zip(spans, rows, strict=True)]
+    answers = sample_answers(model, samples, views, min(batch_size, samples.at_once), device, calibration=calibration)
+    return [(WindowPrediction(start, end, row), float(strange)) for (start, end), row, strange in zip(spans, *answers, strict=True)]
 
 
 def seconds_of(source: VideoSource) -> np.ndarray:
