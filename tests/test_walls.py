@@ -27,6 +27,7 @@ WALLS = {
     "recognition": {"training", "evaluation", "serving", "cli"},
     "evaluation": {"training", "serving", "cli"},
     "training": {"serving", "cli"},
+    "estimation": {"datasets", "transforms", "models", "bundle", "training", "evaluation", "recognition", "capture", "serving", "cli"},
     "serving": {"training", "evaluation", "cli"},
 }
 HEAVY = ("torch", "scipy", "matplotlib", "sklearn", "torchmetrics", "lightning", "lightning_fabric", "av", "PIL", "tensorboard", "Ice")

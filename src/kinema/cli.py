@@ -23,6 +23,7 @@ def predict(
     window: str | None = None,
     stride: str | None = None,
     json: bool = False,
+    pose: str | None = None,
     timeline: str | None = None,
     render: str | None = None,
     render_size: str | None = None,
@@ -39,6 +40,8 @@ def predict(
         window: Length of a window, such as 3s; a longer recording is answered window by window. Default: the bundle's own way.
         stride: From the start of one window to the start of the next, such as 1s. Default: half a window.
         json: Print one JSON object and nothing else.
+        pose: What estimates the skeletons of videos: auto, rtmpose, movenet or blazepose; or a file that has them. Default: auto, for
+            videos without skeletons and a bundle that takes skeletons.
         timeline: Write what happens when: OUT.json, OUT.csv, OUT.png (or .svg, .pdf); OUT without suffix is all three.
         render: Draw the answers: skeletons into OUT.png (a strip), OUT.gif or OUT.mp4, labels into a video, OUT.mp4; one file for each
             of several recordings.
@@ -56,7 +59,7 @@ def predict(
     size = parse_size(render_size) if render_size else None
     lengths = {"window": parse_seconds(window), "stride": parse_seconds(stride)}
     recognizer = load(bundle)
-    predictions = recognizer.predict_files(files, **lengths, on_error=on_error)
+    predictions = recognizer.predict_files(files, **lengths, pose=pose, on_error=on_error)
     data = {"bundle": bundle or recognizer.name, "predictions": [prediction.to_dict(top) for prediction in predictions]}
     answer(predictions_text(predictions, top), data, json)
     for path in write_timeline(predictions, timeline, top) if timeline else ():
@@ -66,6 +69,57 @@ def predict(
 
 
 @overridable(Recipe)
+def pose(
+    videos: list[str],
+    out: str,
+    *,
+    backend: str = "auto",
+    every: int = 10,
+    world: bool = False,
+    max_persons: int = 10,
+    fps: float | None = None,
+    size: int = 320,
+    models: str | None = None,
+    detector: str | None = None,
+    estimator: str | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    render: bool = False,
+    overwrite: bool = False,
+    on_error: Literal["raise", "skip"] = "raise",
+    json: bool = False,
+) -> None:
+    """Estimate the skeletons of everybody in videos, and write one file of them for each.
+
+    Args:
+        videos: Videos, or folders of them.
+        out: Folder for the files, OUT/NAME.npz; what is there already is left as it is.
+        backend: Estimator of the poses: rtmpose, movenet (17 joints) or blazepose (33). Default: rtmpose where it is at hand, else movenet.
+        every: A detection of persons every so many frames; in between they are followed.
+        world: Points in metres round the middle of the hips instead of pixels, by blazepose.
+        max_persons: Persons followed at a time.
+        fps: Frames a second that are looked at, where a video has more.
+        size: Pixels of the square in which persons are detected, a multiple of 32; larger for small persons.
+        models: Folder of the models' files. Default: $KINEMA_MODELS, then the cache folder, into which they are fetched.
+        detector: File of another RTMDet.
+        estimator: File of another model of the backend's kind.
+        device: Where ONNX models run.
+        render: Draw the skeletons on each video, OUT/NAME.mp4.
+        overwrite: Estimate anew what is there already.
+        on_error: What happens at a video that cannot be used: "raise" stops, "skip" goes on and names it.
+        json: Print one JSON object and nothing else.
+    """
+    from kinema._pose_command import estimate_files, poses_text
+    from kinema.estimation.backends import choose, make_tracker
+
+    name = choose(backend, models, world)
+    files = {"models": models, "detector": detector, "estimator": estimator, "size": size, "device": device}
+    tracker = make_tracker(name, world=world, every=every, max_persons=max_persons, **files)
+    rows = estimate_files(
+        videos, out, tracker, world=world, fps=fps, render=render, overwrite=overwrite, on_error=on_error, progress=not json
+    )
+    answer(poses_text(rows), {"backend": name, "videos": rows}, json)
+
+
 def train(recipe: str, *, out: str | None = None, resume: bool = False, json: bool = False, **overrides: Any) -> None:
     """Train what a recipe describes, measure it on the test part, and leave a bundle.
 
@@ -327,6 +381,7 @@ def robocomp_client(recording: str, *, host: str = "127.0.0.1", port: int = 1024
 COMMANDS = {
     "predict": predict,
     "train": train,
+    "pose": pose,
     "evaluate": evaluate,
     "fuse": fuse,
     "report": report,

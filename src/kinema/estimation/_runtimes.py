@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,23 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DataError(f"the model cannot be read: {error.strerror or error}", path) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what a library writes to the standard error itself: LiteRT greets everybody there."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 class OnnxModel:
@@ -59,7 +80,7 @@ class OnnxModel:
 
 
 class LiteModel:
-    """A network in a .tflite file that takes one image. `height`, `width`, `dtype`: of the image."""
+    """A network in a .tflite file that takes one image. `height`, `width`, `dtype`: of the image. Threads wait for each other."""
 
     def __init__(self, path: Path, threads: int | None = None):
         try:
@@ -68,8 +89,9 @@ class LiteModel:
             raise KinemaError('LiteRT is not installed: pip install "kinema[pose]"') from error
         content, self.path = _content(path), path
         try:
-            self._interpreter = Interpreter(model_content=content, num_threads=threads or cores())
-            self._interpreter.allocate_tensors()
+            with _quiet():
+                self._interpreter = Interpreter(model_content=content, num_threads=threads or cores())
+                self._interpreter.allocate_tensors()
         except Exception as error:  # whatever a damaged file makes of it
             raise DataError(f"is no whole LiteRT model: {' '.join(str(error).split())[:120]}", path) from error
         inputs = self._interpreter.get_input_details()
@@ -78,6 +100,7 @@ class LiteModel:
         self._input, self.dtype = inputs[0]["index"], inputs[0]["dtype"]
         self.height, self.width = map(int, inputs[0]["shape"][1:3])
         self._outputs = self._interpreter.get_output_details()
+        self._lock = threading.Lock()
 
     def output(self, name: str, *shape: int) -> int:
         """The index of an output, by its name or else by its shape; `DataError` where the model has none."""
@@ -89,6 +112,7 @@ class LiteModel:
 
     def run(self, image: np.ndarray, *outputs: int) -> list[np.ndarray]:
         """The outputs of these indices for one image, (H, W, 3) of the model's type."""
-        self._interpreter.set_tensor(self._input, image[None])
-        self._interpreter.invoke()
-        return [self._interpreter.get_tensor(self._outputs[index]["index"]) for index in outputs]
+        with self._lock:
+            self._interpreter.set_tensor(self._input, image[None])
+            self._interpreter.invoke()
+            return [self._interpreter.get_tensor(self._outputs[index]["index"]) for index in outputs]

@@ -16,6 +16,7 @@ from kinema.estimation.poses import PoseEstimator
 from kinema.estimation.tracker import PoseTracker
 
 Backend = Literal["auto", "rtmpose", "movenet", "blazepose"]
+BACKENDS: tuple[str, ...] = get_args(Backend)
 _LARGEST = 128 << 20  # bytes of a file, and of what it is fetched in; the largest has 58 million
 
 
@@ -112,8 +113,8 @@ def make_tracker(
 
 def choose(backend: str, models: str | Path | None = None, world: bool = False) -> str:
     """The backend that "auto" stands for; `KinemaError` for one that is not known, or gives no points in metres where they are needed."""
-    if backend not in get_args(Backend):
-        raise KinemaError(unknown("backend of poses", str(backend), get_args(Backend)))
+    if backend not in BACKENDS:
+        raise KinemaError(unknown("backend of poses", str(backend), BACKENDS))
     if world and backend not in ("auto", "blazepose"):
         raise KinemaError(f"{backend} gives no points in metres; blazepose does")
     if backend != "auto":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from kinema.layout import Layout
 
@@ -75,8 +76,6 @@ def likeness(
 
 def assign(costs: np.ndarray, most: float) -> list[tuple[int, int]]:
     """Pairs (row, column) of the least sum of costs (N, K), none dearer than `most`."""
-    from scipy.optimize import linear_sum_assignment
-
     if not costs.size:
         return []
     # Pairs that are not allowed cost so much that they never take the place of one that is.

@@ -6,6 +6,7 @@ import math
 from typing import Literal
 
 import numpy as np
+from PIL import Image
 
 from kinema.estimation.poses import Region
 
@@ -23,8 +24,6 @@ def cut(image: np.ndarray, region: Region, size: tuple[int, int], outside: Liter
 
     `outside`: what is shown beyond the image: black, or its outermost pixels again.
     """
-    from PIL import Image
-
     height, width = image.shape[:2]
     corners = to_image(np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64), region)
     limit = _FARTHEST * max(width, height)

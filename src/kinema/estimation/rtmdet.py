@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from kinema.errors import DataError, KinemaError
 from kinema.estimation._runtimes import OnnxModel
@@ -37,8 +38,6 @@ class RTMDet:
 
     def detect(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(N, 4) float32 boxes in pixels of (H, W, 3) uint8 RGB and (N,) float32 scores in 0..1, the best first."""
-        from PIL import Image
-
         height, width = image.shape[:2]
         scale = self._size / max(height, width)
         # Padded no farther than the network needs: an image of 4:3 is a quarter less to look at.

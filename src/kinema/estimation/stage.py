@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
+from functools import partial
 from typing import Any
 
 from kinema.clip import Clip, Lazy, PoseSequence, VideoSource
+from kinema.estimation.backends import make_tracker
 from kinema.estimation.film import estimate
+from kinema.estimation.tracker import PoseTracker
 
 
 class Poses:
@@ -20,16 +22,17 @@ class Poses:
 
     def __init__(self, backend: str = "auto", *, world: bool = False, settings: Mapping[str, Any] | None = None):
         self.backend, self.world, self._settings = backend, world, dict(settings or {})
-        self._tracker = None
+        self._tracker: PoseTracker | None = None
+        self._found: dict[VideoSource, PoseSequence] = {}
 
     def added(self, clip: Clip) -> Clip:
         """The clip with a pose, which is estimated when it is asked for the first time, and kept."""
-        return replace(clip, modalities={**clip.modalities, "pose": Lazy(cache(lambda: self.of(clip.video)))})
+        return replace(clip, modalities={**clip.modalities, "pose": Lazy(partial(self.of, clip.video))})
 
     def of(self, source: VideoSource) -> PoseSequence:
         """The skeletons of a video; errors as of `kinema.estimation.film.estimate_poses`."""
-        from kinema.estimation.backends import make_tracker
-
-        if self._tracker is None:
-            self._tracker = make_tracker(self.backend, world=self.world, **self._settings)
-        return estimate(source, self._tracker, world=self.world).clip.pose
+        if source not in self._found:
+            if self._tracker is None:
+                self._tracker = make_tracker(self.backend, world=self.world, **self._settings)
+            self._found[source] = estimate(source, self._tracker, world=self.world).clip.pose
+        return self._found[source]

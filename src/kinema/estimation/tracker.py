@@ -29,6 +29,8 @@ _TWICE = 0.55  # likeness from which two are the same person
 _JUMP = 1.0  # of a person's size between two images, 1/10 s or less apart: he is another one
 _NEAR, _RUN, _FARTHEST = 0.5, 0.8, 2.0  # of his size: how far somebody who was lost may be, more for each second, at most
 _SIZES = math.log(1.7)  # so much larger or smaller may he be
+# Who has been seen for so many seconds is known; before, while he comes into the image, his head may be all that was seen of him.
+_KNOWN, _GROWS = 0.5, math.log(4)
 
 
 class _Sight(NamedTuple):
@@ -53,6 +55,10 @@ class _Person:
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))  # of the box's middle, px/s
     observed: bool = True
     misses: int = 0
+
+    @property
+    def known(self) -> bool:
+        return self.seen - self.since >= _KNOWN
 
     @property
     def middle(self) -> np.ndarray:
@@ -170,7 +176,8 @@ class PoseTracker:
         return estimate.next or self.estimator.region(box)
 
     def _jumped(self, person: _Person, box: np.ndarray, time: float) -> bool:
-        allowed = _JUMP * person.size * max(1.0, (time - person.seen) / 0.1)
+        size = max(person.size, float((box[2:] - box[:2]).max()))
+        allowed = _JUMP * size * max(1.0, (time - person.seen) / 0.1)
         return float(np.linalg.norm((box[:2] + box[2:]) / 2 - person.expected(time))) > allowed
 
     def _doubled(self, moved: list[tuple[_Person, Estimate, np.ndarray]], time: float) -> list[_Person]:
@@ -261,13 +268,14 @@ class PoseTracker:
         costs = np.full((len(lost), len(found)), np.inf)
         for row, person in enumerate(lost):
             gap = time - person.seen
-            reach = min(_NEAR + _RUN * gap, _FARTHEST) * person.size
+            grows = _SIZES if person.known else _GROWS
             for column, sight in enumerate(found):
-                middle = (sight.box[:2] + sight.box[2:]) / 2
+                middle, size = (sight.box[:2] + sight.box[2:]) / 2, max(float((sight.box[2:] - sight.box[:2]).max()), 1.0)
+                reach = min(_NEAR + _RUN * gap, _FARTHEST) * (person.size if person.known else max(person.size, size))
                 away = min(np.linalg.norm(middle - person.expected(time)), np.linalg.norm(middle - person.middle))
-                larger = abs(math.log(max(float((sight.box[2:] - sight.box[:2]).max()), 1.0) / person.size))
-                if away <= reach and larger <= _SIZES:
-                    costs[row, column] = away / reach + larger / _SIZES - self._continued(person, sight.estimate, time)
+                larger = abs(math.log(size / person.size))
+                if away <= reach and larger <= grows:
+                    costs[row, column] = away / reach + larger / grows - self._continued(person, sight.estimate, time)
         pairs = assign(costs, 2.0)
         for row, column in pairs:
             lost[row].misses = 0
@@ -283,7 +291,7 @@ class PoseTracker:
 
     def _waits(self, person: _Person, image: np.ndarray, time: float) -> bool:
         """Whether somebody who is not seen may come back: for some seconds, unless he was about to leave the image."""
-        if time - person.seen > self.keep:
+        if time - person.seen > (self.keep if person.known else min(self.keep, _KNOWN)):
             return False
         x, y = person.expected(time)
         return 0 <= x < image.shape[1] and 0 <= y < image.shape[0]

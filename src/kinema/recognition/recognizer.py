@@ -20,6 +20,7 @@ from kinema.fused import FusedBundle
 from kinema.fused import load as load_any
 from kinema.layout import conversion, get_layout
 from kinema.recognition.answers import sample_answers
+from kinema.recognition.poses_of_videos import with_poses
 from kinema.recognition.prediction import Prediction, WindowPrediction
 from kinema.recognition.resample import at_rate
 from kinema.recognition.skeleton import flaw_in_size
@@ -82,6 +83,7 @@ class Recognizer:
         classes: Sequence[str] | None = None,
         window: float | None = None,
         stride: float | None = None,
+        pose: str | Path | None = None,
     ) -> Prediction | list[Prediction]:
         """The answer for one recording, or the list of answers for several (an iterable, a folder, a file that holds several).
 
@@ -90,31 +92,40 @@ class Recognizer:
         seconds; a longer recording is cut into windows whose answers are averaged, and kept in `Prediction.windows`. Without
         them, the bundle's own windows are used, if it has any, else the whole recording is one action.
 
+        A video without skeletons is given them first where the bundle takes skeletons, by an estimator that suits it; `pose`: by this
+        one, whatever the recording has (a backend of `kinema.estimation`, or a file with the skeletons of the video).
+
         Raises `DataError` for a recording that cannot be used and `BundleError` for one that this bundle cannot take.
         """
         several = not isinstance(what, (Clip, PoseSequence, str, Path))
         recordings: list[_Recording] = []
         for item in what if several else [what]:
             if isinstance(item, (str, Path)):
-                found = read_recordings([item], videos=self._takes_video)
+                found = read_recordings([item], videos=self._takes_video or pose is not None)
                 recordings += _labelled(found.clips, found.classes)
                 several = several or len(found.clips) != 1 or Path(item).expanduser().is_dir()
             else:
                 recordings += _labelled([_clip(item)], classes)
-        answers = self._answers(recordings, self._settings(window, stride), "raise")
+        answers = self._answers(recordings, self._settings(window, stride), "raise", pose)
         return answers if several else answers[0]
 
     def predict_files(
-        self, paths: Iterable[str | Path], *, window: float | None = None, stride: float | None = None, on_error: OnError = "raise"
+        self,
+        paths: Iterable[str | Path],
+        *,
+        window: float | None = None,
+        stride: float | None = None,
+        pose: str | Path | None = None,
+        on_error: OnError = "raise",
     ) -> list[Prediction]:
         """One answer for each recording in files and folders, with the true class where a file or its name tells.
 
-        `window`, `stride` and errors as for `predict`, `on_error` as for `predict_clips`; files that cannot be read come last.
+        `window`, `stride`, `pose` and errors as for `predict`, `on_error` as for `predict_clips`; files that cannot be read come last.
         """
         settings = self._settings(window, stride)
-        found = read_recordings(list(paths), on_error, self._takes_video)
+        found = read_recordings(list(paths), on_error, self._takes_video or pose is not None)
         unread = [Prediction.nothing(str(error.path or "files"), self.bundle.classes, str(error)) for error in found.skipped]
-        return self._answers(_labelled(found.clips, found.classes), settings, on_error) + unread
+        return self._answers(_labelled(found.clips, found.classes), settings, on_error, pose) + unread
 
     def predict_clips(
         self,
@@ -135,8 +146,16 @@ class Recognizer:
     def _takes_video(self) -> bool:
         return "video" in self.bundle.modalities
 
-    def _answers(self, recordings: Sequence[_Recording], settings: Settings, on_error: OnError) -> list[Prediction]:
+    @property
+    def _in_metres(self) -> bool:
+        """Whether skeletons that are estimated for it must have points in metres."""
+        return self.bundle.dims == 3
+
+    def _answers(
+        self, recordings: Sequence[_Recording], settings: Settings, on_error: OnError, pose: str | Path | None = None
+    ) -> list[Prediction]:
         answers = []
+        recordings = with_poses(recordings, pose, self.bundle, self._in_metres)
         for start in range(0, len(recordings), _CLIPS_AT_ONCE):
             some = recordings[start : start + _CLIPS_AT_ONCE]
             try:

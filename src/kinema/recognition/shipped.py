@@ -46,6 +46,10 @@ class ShippedRecognizer(Recognizer):
     def check(self, pose: PoseSequence) -> None:
         self._by(BUNDLES[pose.dims]).check(pose)
 
+    @property
+    def _in_metres(self) -> bool:
+        return False
+
     def _by(self, name: str) -> Recognizer:
         if name not in self._made:
             self._made[name] = Recognizer(name, self.device, self.batch_size)
