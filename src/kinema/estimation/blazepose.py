@@ -5,19 +5,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from kinema.errors import DataError
 from kinema.estimation._runtimes import LiteModel
-from kinema.estimation.poses import Estimate, Region
+from kinema.estimation.poses import Estimate, Region, again
 from kinema.estimation.regions import cut, square, to_image
 from kinema.layout import get_layout
 
 # As MediaPipe's graphs have it. Landmarks beyond the 33 are auxiliary: 33 the middle of the hips, 34 on the circle round the person.
 _LANDMARKS, _CENTER, _ON_CIRCLE = 39, 33, 34
 _MARGIN = 1.25
+# How certain an upright body is, and how much more certain a turned one must be: a body upside down has a certainty of .6 to .93 as if
+# it stood, one that stands .94 to .98.
+_UPRIGHT, _MARGIN_OF_TURNS = 0.94, 0.02
 _HEATMAP, _KERNEL, _SURE = 64, 7, 0.5
 
 
@@ -49,6 +53,24 @@ class BlazePose:
         """The upright square round the box, a quarter larger; the landmarks found in it say where the circle is."""
         return square(box, _MARGIN)
 
+    def begin(self, image: np.ndarray, boxes: Sequence[np.ndarray]) -> list[Estimate]:
+        """One estimate for each detected box; a body that does not stand upright is looked for in the other three directions too.
+
+        Departs: MediaPipe's own detector says how a body is turned; any other one gives boxes alone.
+        """
+        return [self._turned(image, self.region(box)) for box in boxes]
+
+    def _turned(self, image: np.ndarray, region: Region) -> Estimate:
+        best = self._twice(image, region)
+        if _certainty(best) < _UPRIGHT:
+            turns = [self._twice(image, replace(region, angle=turn * math.pi / 2)) for turn in (1, 2, 3)]
+            turned = max(turns, key=_certainty)
+            best = turned if _certainty(turned) > _certainty(best) + _MARGIN_OF_TURNS else best
+        return best
+
+    def _twice(self, image: np.ndarray, region: Region) -> Estimate:
+        return again(self, image, [self._one(image, region)])[0]
+
     def estimate(self, image: np.ndarray, regions: Sequence[Region]) -> list[Estimate]:
         """One estimate for each region of (H, W, 3) uint8 RGB."""
         return [self._one(image, region) for region in regions]
@@ -68,6 +90,10 @@ class BlazePose:
             next_region(points[_CENTER], points[_ON_CIRCLE]),
             turned(world.reshape(_LANDMARKS, 3)[:count], region.angle),
         )
+
+
+def _certainty(estimate: Estimate) -> float:
+    return estimate.presence * float(estimate.scores.mean())
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from kinema.errors import DataError
 from kinema.estimation._runtimes import LiteModel
-from kinema.estimation.poses import Estimate, Region, presence_of
+from kinema.estimation.poses import Estimate, Region, again, presence_of
 from kinema.estimation.regions import cut, square, to_image
 from kinema.layout import get_layout
 
@@ -41,6 +41,10 @@ class MoveNet:
     def region(self, box: np.ndarray) -> Region:
         """The square round the box, a quarter larger."""
         return square(box, _PADDING)
+
+    def begin(self, image: np.ndarray, boxes: Sequence[np.ndarray]) -> list[Estimate]:
+        """One estimate for each detected box, in the crop that a first look at it says."""
+        return again(self, image, self.estimate(image, [self.region(box) for box in boxes]))
 
     def estimate(self, image: np.ndarray, regions: Sequence[Region]) -> list[Estimate]:
         """One estimate for each region of (H, W, 3) uint8 RGB."""

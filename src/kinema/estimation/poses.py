@@ -52,6 +52,16 @@ def presence_of(scores: np.ndarray) -> float:
     return float(np.sort(scores)[-count:].mean())
 
 
+def again(estimator: PoseEstimator, image: np.ndarray, first: Sequence[Estimate]) -> list[Estimate]:
+    """The estimates, once more in the regions that the first ones say; where there are such, and nothing is lost by it."""
+    found = list(first)
+    told = [i for i, estimate in enumerate(first) if estimate.next is not None and estimate.presence >= estimator.least_presence]
+    for i, estimate in zip(told, estimator.estimate(image, [first[i].next for i in told]), strict=True):
+        if estimate.presence >= first[i].presence - 0.1:
+            found[i] = estimate
+    return found
+
+
 class PersonDetector(Protocol):
     """Finds the persons in an image."""
 
@@ -70,7 +80,11 @@ class PoseEstimator(Protocol):
     least_presence: float
 
     def region(self, box: np.ndarray) -> Region:
-        """Where to look for a person who was detected in this box."""
+        """Where to look for a person whose box this is."""
+        ...
+
+    def begin(self, image: np.ndarray, boxes: Sequence[np.ndarray]) -> list[Estimate]:
+        """One estimate for each detected box, of persons of whom nothing is known yet: looked at as often as it takes."""
         ...
 
     def estimate(self, image: np.ndarray, regions: Sequence[Region]) -> list[Estimate]:

@@ -49,6 +49,10 @@ class RTMPose:
         center = float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2
         return Region(center, (max(width, height * aspect), max(height, width / aspect)))
 
+    def begin(self, image: np.ndarray, boxes: Sequence[np.ndarray]) -> list[Estimate]:
+        """One estimate for each detected box."""
+        return self.estimate(image, [self.region(box) for box in boxes])
+
     def estimate(self, image: np.ndarray, regions: Sequence[Region]) -> list[Estimate]:
         """One estimate for each region of (H, W, 3) uint8 RGB."""
         found: list[Estimate] = []

@@ -135,20 +135,13 @@ class PoseTracker:
             for person in self._persons:
                 person.observed = False
         self._time, self._frames = time, self._frames + 1
+        self._forget(image, time)
         lost = self._follow(image, time)
         if lost or self._due(time):
             self._look(image, time)
-        self._persons = [person for person in self._persons if person.observed or self._waits(person, image, time)]
+        self._forget(image, time)
         self.timings["track"] = max(perf_counter() - start - self.timings["detect"] - self.timings["pose"], 0.0)
         return [person.pose() for person in sorted(self._persons, key=lambda person: person.number)]
-
-    def _estimate(self, image: np.ndarray, regions: list[Region]) -> list[Estimate]:
-        if not regions:
-            return []
-        start = perf_counter()
-        found = self.estimator.estimate(image, regions)
-        self.timings["pose"] += perf_counter() - start
-        return found
 
     def _seen(self, estimate: Estimate) -> np.ndarray | None:
         """The box of whom an estimate shows; None where it shows nobody."""
@@ -157,9 +150,14 @@ class PoseTracker:
     def _follow(self, image: np.ndarray, time: float) -> bool:
         """Look at everybody where he was. Returns whether somebody was lost."""
         followed = [person for person in self._persons if person.observed]
+        if not followed:
+            return False
+        start = perf_counter()
+        estimates = self.estimator.estimate(image, [person.region for person in followed])
+        self.timings["pose"] += perf_counter() - start
         moved: list[tuple[_Person, Estimate, np.ndarray]] = []
         lost = False
-        for person, estimate in zip(followed, self._estimate(image, [person.region for person in followed]), strict=True):
+        for person, estimate in zip(followed, estimates, strict=True):
             box = self._seen(estimate)
             if box is None or self._jumped(person, box, time):
                 person.observed, lost = False, True
@@ -220,7 +218,7 @@ class PoseTracker:
         room = self.max_persons - sum(person.observed for person in self._persons)
         free = free[: max(room, 0) + sum(not person.observed for person in self._persons)]
         found: list[_Sight] = []
-        for sight in self._settled(image, [self.estimator.region(boxes[i]) for i in free], [float(scores[i]) for i in free]):
+        for sight in self._sights(image, boxes[free], scores[free]):
             if not self._known(sight, found):
                 found.append(sight)
         for sight in self._recalled(found, time):
@@ -229,14 +227,14 @@ class PoseTracker:
                 self._persons.append(_Person(self._next, sight.estimate, sight.box, sight.region, time, time))
                 self._next += 1
 
-    def _settled(self, image: np.ndarray, regions: list[Region], scores: list[float]) -> list[_Sight]:
-        """Who is in detected boxes, looked at once more where the first estimate says where to look."""
-        first = self._estimate(image, regions)
-        again = [i for i, estimate in enumerate(first) if estimate.next is not None and self._seen(estimate) is not None]
-        for i, estimate in zip(again, self._estimate(image, [first[i].next for i in again]), strict=True):
-            if estimate.presence >= first[i].presence - 0.1:
-                first[i] = estimate
-        seen = [(estimate, self._seen(estimate), score) for estimate, score in zip(first, scores, strict=True)]
+    def _sights(self, image: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> list[_Sight]:
+        """Who is in detected boxes."""
+        if not len(boxes):
+            return []
+        start = perf_counter()
+        estimates = self.estimator.begin(image, list(boxes))
+        self.timings["pose"] += perf_counter() - start
+        seen = [(estimate, self._seen(estimate), float(score)) for estimate, score in zip(estimates, scores, strict=True)]
         return [_Sight(estimate, box, self._next_region(estimate, box), score) for estimate, box, score in seen if box is not None]
 
     def _uncovered(self, boxes: np.ndarray) -> list[int]:
@@ -288,6 +286,9 @@ class PoseTracker:
         lost = sorted((person for person in self._persons if not person.observed), key=lambda person: person.seen)
         if len(self._persons) >= 2 * self.max_persons and lost:
             self._persons.remove(lost[0])
+
+    def _forget(self, image: np.ndarray, time: float) -> None:
+        self._persons = [person for person in self._persons if person.observed or self._waits(person, image, time)]
 
     def _waits(self, person: _Person, image: np.ndarray, time: float) -> bool:
         """Whether somebody who is not seen may come back: for some seconds, unless he was about to leave the image."""
