@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from kinema._commandline import answer, overridable, run
 from kinema._data_commands import DATA_COMMANDS
+from kinema._events_commands import EVENTS_COMMANDS
 from kinema._memory import keep_freed_memory
 from kinema.errors import KinemaError
 from kinema.fused import Rule
@@ -393,6 +394,7 @@ COMMANDS = {
     "results": results,
     "reproduce": reproduce,
     "demo": demo,
+    "events": EVENTS_COMMANDS,
     "robocomp": {"serve": robocomp_serve, "client": robocomp_client},
 }
 

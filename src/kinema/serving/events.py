@@ -86,12 +86,16 @@ def recorder_name() -> str:
     return f"{socket.gethostname()[:100]}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
 
 
+def default_store() -> str:
+    """Where events are, where nobody says: `$KINEMA_EVENTS`, else `events.db` in the present folder."""
+    return os.environ.get(VARIABLE) or DEFAULT
+
+
 class EventStore:
     """The table of actions in one database.
 
     Args:
-        where: path of an SQLite file, or a URL (`sqlite:///...`, `postgresql://user@host/name`); by default `$KINEMA_EVENTS`, else
-            `events.db` in the present folder.
+        where: path of an SQLite file, or a URL (`sqlite:///...`, `postgresql://user@host/name`); see `default_store`.
         make: whether the table, and the SQLite file, are made where they are not there.
 
     Raises `KinemaError` where SQLAlchemy or the driver is missing, for another kind of database, and, with every call, where the database
@@ -102,7 +106,7 @@ class EventStore:
         _require("sqlalchemy", "events")
         from sqlalchemy.exc import SQLAlchemyError
 
-        url = _url(os.environ.get(VARIABLE) or DEFAULT if where is None else where)
+        url = _url(default_store() if where is None else where)
         self.name = url.database if url.drivername == "sqlite" else url.render_as_string(hide_password=True)
         self._errors = (SQLAlchemyError, OSError)
         if url.drivername == "sqlite" and not make and not Path(url.database).exists():

@@ -55,6 +55,11 @@ class Events:
         """For one more stream of that name."""
         return Recording(self, source)
 
+    def flush(self, timeout: float = 10.0) -> bool:
+        """Wait until everything so far is written and sent; whether it is."""
+        parts = [part for part in (self.recorder, self.messenger) if part is not None]
+        return all([part.flush(timeout) for part in parts])
+
     def close(self, timeout: float = 10.0) -> None:
         for part in (self.recorder, self.messenger):
             if part is not None:
