@@ -50,7 +50,7 @@ class SwayingTracker:
 class TimedRecognizer:
     """As a `LiveRecognizer`: every second another label begins, from half a second on."""
 
-    classes = LABELS
+    classes, bundle = LABELS, None
 
     def __init__(self, source: str = ""):
         self.source = source

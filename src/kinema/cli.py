@@ -10,6 +10,7 @@ from typing import Any, Literal
 from kinema._commandline import answer, overridable, run
 from kinema._data_commands import DATA_COMMANDS
 from kinema._events_commands import EVENTS_COMMANDS
+from kinema._live_commands import live, serve
 from kinema._memory import keep_freed_memory
 from kinema.errors import KinemaError
 from kinema.fused import Rule
@@ -23,8 +24,8 @@ def predict(
     top: int = 5,
     window: str | None = None,
     stride: str | None = None,
-    json: bool = False,
     pose: str | None = None,
+    json: bool = False,
     timeline: str | None = None,
     render: str | None = None,
     render_size: str | None = None,
@@ -40,9 +41,9 @@ def predict(
         top: Number of labels shown, the most probable first.
         window: Length of a window, such as 3s; a longer recording is answered window by window. Default: the bundle's own way.
         stride: From the start of one window to the start of the next, such as 1s. Default: half a window.
-        json: Print one JSON object and nothing else.
         pose: What estimates the skeletons of videos: auto, rtmpose, movenet or blazepose; or a file that has them. Default: auto, for
             videos without skeletons and a bundle that takes skeletons.
+        json: Print one JSON object and nothing else.
         timeline: Write what happens when: OUT.json, OUT.csv, OUT.png (or .svg, .pdf); OUT without suffix is all three.
         render: Draw the answers: skeletons into OUT.png (a strip), OUT.gif or OUT.mp4, labels into a video, OUT.mp4; one file for each
             of several recordings.
@@ -69,7 +70,6 @@ def predict(
         print(f"drawn: {path}", file=sys.stderr)
 
 
-@overridable(Recipe)
 def pose(
     videos: list[str],
     out: str,
@@ -121,6 +121,7 @@ def pose(
     answer(poses_text(rows), {"backend": name, "videos": rows}, json)
 
 
+@overridable(Recipe)
 def train(recipe: str, *, out: str | None = None, resume: bool = False, json: bool = False, **overrides: Any) -> None:
     """Train what a recipe describes, measure it on the test part, and leave a bundle.
 
@@ -381,8 +382,8 @@ def robocomp_client(recording: str, *, host: str = "127.0.0.1", port: int = 1024
 
 COMMANDS = {
     "predict": predict,
-    "train": train,
     "pose": pose,
+    "train": train,
     "evaluate": evaluate,
     "fuse": fuse,
     "report": report,
@@ -394,6 +395,8 @@ COMMANDS = {
     "results": results,
     "reproduce": reproduce,
     "demo": demo,
+    "live": live,
+    "serve": serve,
     "events": EVENTS_COMMANDS,
     "robocomp": {"serve": robocomp_serve, "client": robocomp_client},
 }

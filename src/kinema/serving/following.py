@@ -73,6 +73,7 @@ class Models:
         sample = self.follower("")  # what does not fit together is found before the first picture
         self.layout: Layout = sample.layout
         self.classes: tuple[str, ...] = sample.recognizer.classes
+        self.bundle = sample.recognizer.bundle
 
     def follower(self, source: str) -> Follower:
         """For one more stream; `source` is what its events are marked with."""

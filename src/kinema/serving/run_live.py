@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,18 @@ def chosen_source(source: str | None, camera: str | None) -> Source:
         given = "both a source and --camera are given" if source else "no source is given"
         raise KinemaError(f"{given}; a film, an rtsp:// or http:// address, or --camera 0 is expected")
     return parse_source(camera if source is None else source)
+
+
+@contextmanager
+def recorded(models: Models, source: Source, events: str | None, rules: str | None) -> Iterator[tuple[Listener, ...]]:
+    """What keeps a stream's actions in an event store and applies rules to them, for as long as the block runs; nothing for None twice."""
+    if events is None and rules is None:
+        yield ()
+        return
+    from kinema.serving.recording import Events
+
+    with Events(events, rules, bundle=models.bundle) as shared:
+        yield (shared.stream(source.name),)
 
 
 def run_live(

@@ -51,7 +51,7 @@ class Window(Background):
         root.configure(background="#000000")
         self._label = tkinter.Label(root, borderwidth=0, background="#000000", foreground="#e8ecf2", text=_SOURCE["opening"])
         self._label.pack(expand=True, fill="both")
-        self._photo, self._size, self._shown = None, (0, 0), None
+        self._photo, self._size, self._shown = None, (0, 0), False
         for key in ("<Escape>", "q"):
             root.bind(key, lambda _: self._close_window())
         root.bind("m", lambda _: setattr(self, "_mirror", not self._mirror))
@@ -69,7 +69,7 @@ class Window(Background):
                 failed.append(error)
 
         thread = threading.Thread(target=work, name="engine", daemon=True)
-        self._open, self._thread = True, thread
+        self._shown, self._engine_thread = True, thread
         self._root.deiconify()
         thread.start()
         self._root.after(_REFRESH_MS, self._refresh)
@@ -99,7 +99,7 @@ class Window(Background):
             picture, self._newest = self._newest, None
         if picture is not None:
             self._show(picture)
-        if self._thread.is_alive():
+        if self._engine_thread.is_alive():
             self._root.after(_REFRESH_MS, self._refresh)
         else:
             self._close_window()
@@ -114,8 +114,8 @@ class Window(Background):
             self._photo.paste(picture)
 
     def _close_window(self) -> None:
-        if self._open:
-            self._open = False
+        if self._shown:
+            self._shown = False
             self._root.destroy()
 
 
