@@ -45,7 +45,16 @@ CHANGES = {
         )
     },
     **{name: VIDEOS for name in ("cnn3d_ucf9", "cnn3d_ucf9_published", "cnn3d_ucf101", "cnn_rnn_ucf9", "motion_histograms_ucf9")},
-    **{name: VIDEOS for name in ("crnn_resnet18_ucf9", "crnn_resnet18_ucf9_frozen", "crnn_resnet18_jhmdb", "resnet3d_ucf9")},
+    **{
+        name: VIDEOS
+        for name in (
+            "crnn_resnet18_ucf9",
+            "crnn_resnet18_ucf9_frozen",
+            "crnn_resnet18_ucf9_statistics",
+            "crnn_resnet18_jhmdb",
+            "resnet3d_ucf9",
+        )
+    },
     # The weights that it names are fetched from their publisher; those at hand stand in for them.
     "crnn_resnet101_ucf101": VIDEOS | PARTIAL | {"model.config.encoder": "resnet18", "model.config.stages": 3},
 }
