@@ -23,7 +23,7 @@ _LONGEST_WAIT = 0.5  # seconds from one detection to the next, however low the r
 _GAP = 1.0  # seconds without an image after which nobody is where he was
 _NEW = 0.4  # a detection's score from which it makes a new identity
 _COVERED = 0.3  # overlap with a person's box from which a detection is that person ...
-_WITHIN = 0.75  # ... or this share of it within that box: detectors see parts of a near person too
+_WITHIN = 0.85  # ... or this share of it within that box: detectors see parts of a near person too
 _MISSES = 3  # detections in a row that do not see a person until he counts as lost: an estimator finds a body in a curtain too
 _TWICE = 0.55  # likeness from which two are the same person
 _JUMP = 1.0  # of a person's size between two images, 1/10 s or less apart: he is another one
@@ -258,6 +258,10 @@ class PoseTracker:
     def _known(self, sight: _Sight, found: list[_Sight]) -> bool:
         others = [(person.estimate, person.box) for person in self._persons if person.observed]
         others += [(other.estimate, other.box) for other in found]
+        if not others:
+            return False
+        if inside(sight.box[None], np.stack([box for _, box in others])).max() >= _WITHIN:
+            return True
         return any(self._likeness(sight.estimate, other, sight.box, box) >= _TWICE for other, box in others)
 
     def _recalled(self, found: list[_Sight], time: float) -> list[_Sight]:
