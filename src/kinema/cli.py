@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
+from kinema._calibrate_command import calibrate
 from kinema._commandline import answer, overridable, run
 from kinema._data_commands import DATA_COMMANDS
 from kinema._events_commands import EVENTS_COMMANDS
@@ -385,6 +386,7 @@ COMMANDS = {
     "pose": pose,
     "train": train,
     "evaluate": evaluate,
+    "calibrate": calibrate,
     "fuse": fuse,
     "report": report,
     "data": DATA_COMMANDS,
