@@ -9,9 +9,9 @@ from made_people import COCO, standing
 from tiny_onnx import write_rtmdet, write_rtmpose
 
 from kinema.errors import DataError, KinemaError
-from kinema.estimation.blazepose import next_region, refined, turned
+from kinema.estimation.blazepose import BlazePose, next_region, refined, turned
 from kinema.estimation.movenet import next_crop
-from kinema.estimation.poses import Region, presence_of
+from kinema.estimation.poses import Estimate, Region, presence_of
 from kinema.estimation.regions import cut, square, to_image
 from kinema.estimation.rtmdet import RTMDet
 from kinema.estimation.rtmpose import RTMPose
@@ -210,6 +210,38 @@ class TestBlazePosesRegion:
         found = refined(places, heatmaps)
         np.testing.assert_allclose(found[0], (34 / 64, 0.5), atol=1e-4)
         np.testing.assert_allclose(found[1:], places[1:])
+
+
+class TestBlazePosesBeginning:
+    """Where a detected body is looked for first: a stand-in for the network is sure of a body in one place alone."""
+
+    def begin(self, body: Region, box):
+        def one(image, region):
+            near = np.hypot(*np.subtract(region.center, body.center)) < 0.15 * body.size[0]
+            right = near and 0.7 < region.size[0] / body.size[0] < 1.4 and abs(math.remainder(region.angle - body.angle, 2 * math.pi)) < 0.5
+            looked.append(region)
+            # The joints fill the region that is looked at; the next region is the same.
+            points = to_image(np.random.default_rng(0).uniform(0.1, 0.9, (33, 2)), region).astype(np.float32)
+            return Estimate(points, np.full(33, 0.97 if right else 0.7, np.float32), 1.0 if right else 0.6, region)
+
+        looked: list[Region] = []
+        estimator = BlazePose.__new__(BlazePose)
+        estimator._one = one
+        return estimator.begin(np.zeros((480, 640, 3), np.uint8), [np.array(box, np.float32)])[0], looked
+
+    def test_somebody_who_stands_is_looked_at_twice(self):
+        found, looked = self.begin(Region((300, 200), (250, 250)), (250, 100, 350, 300))
+        assert found.next == Region((300, 200), (250, 250)) and len(looked) == 2
+
+    @pytest.mark.parametrize("angle", [math.pi / 2, math.pi, -math.pi / 2])
+    def test_somebody_who_lies_or_is_upside_down_is_found(self, angle):
+        found, _ = self.begin(Region((300, 200), (250, 250), angle), (200, 150, 400, 250))
+        assert abs(math.remainder(found.next.angle - angle, 2 * math.pi)) < 1e-6
+
+    def test_of_somebody_cut_off_by_the_image_the_rest_is_looked_for_below_it(self):
+        box = (200, 180, 440, 480)
+        found, _ = self.begin(Region((320, 510), (825, 825)), box)
+        assert found.next.center[1] > 480 and found.next.size[0] == pytest.approx(825)
 
 
 @pytest.mark.parametrize(("module", "make"), [("onnxruntime", "rtmpose.RTMPose"), ("ai_edge_litert.interpreter", "movenet.MoveNet")])

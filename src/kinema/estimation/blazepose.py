@@ -12,6 +12,7 @@ import numpy as np
 
 from kinema.errors import DataError
 from kinema.estimation._runtimes import LiteModel
+from kinema.estimation.matching import box_of, overlap
 from kinema.estimation.poses import Estimate, Region, again
 from kinema.estimation.regions import cut, square, to_image
 from kinema.layout import get_layout
@@ -22,6 +23,8 @@ _MARGIN = 1.25
 # How certain an upright body is, and how much more certain a turned one must be: a body upside down has a certainty of .6 to .93 as if
 # it stood, one that stands .94 to .98.
 _UPRIGHT, _MARGIN_OF_TURNS = 0.94, 0.02
+# Of the image's height, below which a box ends at its edge; so much of a box's height may be missing then; a joints' box that is right.
+_LOW, _CUT_OFF, _FITS = 0.98, (0.5, 1.2, 2.0), 0.4
 _HEATMAP, _KERNEL, _SURE = 64, 7, 0.5
 
 
@@ -54,14 +57,25 @@ class BlazePose:
         return square(box, _MARGIN)
 
     def begin(self, image: np.ndarray, boxes: Sequence[np.ndarray]) -> list[Estimate]:
-        """One estimate for each detected box; a body that does not stand upright is looked for in the other three directions too.
+        """One estimate for each detected box. Of a body that the image's lower edge cuts off, the region must reach beyond it; one that
+        does not stand upright is looked for in the other three directions too.
 
-        Departs: MediaPipe's own detector says how a body is turned; any other one gives boxes alone.
+        Departs: MediaPipe's own detector says how large a body is and how it is turned; any other one gives boxes alone.
         """
-        return [self._turned(image, self.region(box)) for box in boxes]
+        return [self._first(image, box) for box in boxes]
 
-    def _turned(self, image: np.ndarray, region: Region) -> Estimate:
-        best = self._twice(image, region)
+    def _first(self, image: np.ndarray, box: np.ndarray) -> Estimate:
+        height, width = image.shape[:2]
+        region, best = self.region(box), None
+        if box[3] >= _LOW * height:
+            regions = [square(box + np.array([0, 0, 0, more * (box[3] - box[1])]), _MARGIN) for more in _CUT_OFF]
+            looks = [self._twice(image, region), *(self._twice(image, larger) for larger in regions)]
+            fits = [_fit(look, box, width, height) * look.presence for look in looks]
+            best = max(range(len(looks)), key=lambda i: fits[i] * looks[i].scores.mean())
+            if fits[best] >= _FITS:
+                return looks[best]
+            best = looks[best]
+        best = best or self._twice(image, region)
         if _certainty(best) < _UPRIGHT:
             turns = [self._twice(image, replace(region, angle=turn * math.pi / 2)) for turn in (1, 2, 3)]
             turned = max(turns, key=_certainty)
@@ -94,6 +108,12 @@ class BlazePose:
 
 def _certainty(estimate: Estimate) -> float:
     return estimate.presence * float(estimate.scores.mean())
+
+
+def _fit(estimate: Estimate, box: np.ndarray, width: int, height: int) -> float:
+    """Overlap of the joints' box, as far as it lies in the image, and the detected one."""
+    own = box_of(estimate.points, estimate.scores)
+    return 0.0 if own is None else float(overlap(np.clip(own, 0, [width, height] * 2)[None], box[None])[0, 0])
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
