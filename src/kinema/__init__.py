@@ -23,6 +23,7 @@ _HOMES = {
     "Prediction": "kinema.recognition.prediction",
     "Recognizer": "kinema.recognition.recognizer",
     "create_model": "kinema.models.registry",
+    "estimate_poses": "kinema.estimation.film",
     "load": "kinema.recognition.recognizer",
     "read_dataset": "kinema.datasets.base",
     "render": "kinema.recognition.render",
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from kinema.clip import Clip, PoseSequence
     from kinema.datasets.base import read_dataset
     from kinema.errors import KinemaError
+    from kinema.estimation.film import estimate_poses
     from kinema.layout import Layout
     from kinema.models.registry import create_model
     from kinema.recognition.prediction import Prediction
