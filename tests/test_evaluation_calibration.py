@@ -16,6 +16,7 @@ from kinema.datasets.protocols import by_values, leave_one_out
 from kinema.errors import BundleError, DataError, ProtocolError
 from kinema.evaluation import calibration
 from kinema.evaluation.calibrate import calibrate, take_over, validation_clips
+from kinema.evaluation.calibrate import trained_on as recipe_data_sets
 from kinema.evaluation.calibration import Looks
 from kinema.recognition.live import LiveRecognizer
 from kinema.recognition.recognizer import Recognizer
@@ -166,6 +167,15 @@ def test_of_its_own_data_set_only_the_validation_part_is_used():
 def test_of_another_data_set_all_but_the_test_part_is_used():
     assert {clip.subject for clip in validation_clips(trained_on("other"), dataset())} == {"0", "1", "2", "3"}
     assert {clip.subject for clip in validation_clips(trained_on("other"), dataset(protocol=False))} == set("01234567")
+
+
+def test_of_joined_data_sets_each_has_its_own_protocol():
+    bundle = trained_on("toy+other+far", protocol="train+cross-subject+test")
+    assert recipe_data_sets(bundle) == ["toy", "other"]
+    assert len({clip.subject for clip in validation_clips(bundle, dataset())}) == 4  # of all eight, half
+    assert {clip.subject for clip in validation_clips(bundle, dataset("other"))} <= {"0", "1", "2", "3"}
+    with pytest.raises(ProtocolError, match="'far' tests bundle 'tiny', all of it"):
+        validation_clips(bundle, dataset("far"))
 
 
 def test_of_several_folds_the_trained_one_counts():

@@ -58,7 +58,7 @@ def calibrate(
             raise KinemaError("--like takes over what was fitted; it goes with no --data and no --unknown")
         made = calibration.take_over(loaded, load(like))
     else:
-        names = data or loaded.recipe.get("data", {}).get("name")
+        names = data or "+".join(calibration.trained_on(loaded))
         if not names:
             raise KinemaError(f"bundle {loaded.name!r} does not tell what it was trained on; give --data")
         known, strange = read(names, root), read(unknown, unknown_root) if unknown else []

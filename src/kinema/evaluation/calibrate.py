@@ -10,7 +10,7 @@ import numpy as np
 from kinema.bundle import Bundle
 from kinema.calibration import Novelty
 from kinema.clip import Clip
-from kinema.datasets.base import Dataset, OnError
+from kinema.datasets.base import Dataset, OnError, Split
 from kinema.datasets.protocols import cut_validation
 from kinema.errors import BundleError, DataError, ProtocolError
 from kinema.evaluation import calibration
@@ -18,6 +18,9 @@ from kinema.evaluation.calibration import Looks
 from kinema.recognition.answers import sample_logits
 from kinema.recognition.recognizer import Recognizer
 from kinema.transforms.joined import samples_of
+
+# Of several data sets that a recipe joins, those of which all clips train, or test.
+_TRAINS, _TESTS = "train", "test"
 
 
 def calibrate(
@@ -66,20 +69,39 @@ def take_over(bundle: Bundle, other: Bundle) -> Bundle:
 def validation_clips(bundle: Bundle, dataset: Dataset) -> tuple[Clip, ...]:
     """The clips of a data set that neither trained the bundle nor test it; see `calibrate`."""
     data = bundle.recipe.get("data", {})
-    names = str(data.get("name", "")).split("+")
-    if dataset.name not in names:
+    protocols = _protocols(bundle)
+    if dataset.name not in protocols:
         return _all_but_test(dataset)
+    if protocols[dataset.name] == _TESTS:
+        raise ProtocolError(f"data set {dataset.name!r} tests bundle {bundle.name!r}, all of it; nothing may be fitted to it")
     where = f"data set {dataset.name!r} trained bundle {bundle.name!r}"
     if data.get("use") == "all":
         raise ProtocolError(f"{where}, all of it; take over the calibration of a bundle that was trained alike on a part (--like)")
     if bundle.recipe.get("fit", {}).get("selection") != "validation":
         raise ProtocolError(f"{where}, all but the test part; a recipe with fit.selection: validation leaves clips to calibrate on")
-    protocols = str(data.get("protocol") or "").split("+")
-    protocol = protocols[names.index(dataset.name)] if len(protocols) == len(names) else None
-    several = len(dataset.splits(protocol or None)) > 1
-    split = dataset.split(protocol or None, data.get("fold") if several else None)
+    protocol = protocols[dataset.name]
+    if protocol == _TRAINS:
+        split = Split("all", tuple(clip.id for clip in dataset.clips if clip.label is not None), ())
+    else:
+        several = len(dataset.splits(protocol)) > 1
+        split = dataset.split(protocol, data.get("fold") if several else None)
     split = cut_validation(split, dataset.clips, by=data["val_by"], share=data["val_share"], seed=bundle.recipe["seed"])
     return dataset.select(split.val)
+
+
+def trained_on(bundle: Bundle) -> list[str]:
+    """Names of the data sets that a bundle was trained on, as its recipe tells."""
+    return [name for name, protocol in _protocols(bundle).items() if protocol != _TESTS]
+
+
+def _protocols(bundle: Bundle) -> dict[str, str | None]:
+    """The recipe's data sets with their protocols; None: the default one."""
+    data = bundle.recipe.get("data", {})
+    names = str(data.get("name") or "").split("+")
+    protocols = str(data["protocol"]).split("+") if data.get("protocol") else [None] * len(names)
+    if len(names) == 1:
+        return {names[0]: data.get("protocol")} if names[0] else {}
+    return dict(zip(names, protocols, strict=False))
 
 
 def _all_but_test(dataset: Dataset) -> tuple[Clip, ...]:
