@@ -21,10 +21,11 @@ from kinema.layout import Layout
 
 _LONGEST_WAIT = 0.5  # seconds from one detection to the next, however low the rate of frames
 _GAP = 1.0  # seconds without an image after which nobody is where he was
-_NEW = 0.4  # a detection's score from which it makes a new identity
+_NEW = 0.35  # a detection's score from which it makes a new identity
 _COVERED = 0.3  # overlap with a person's box from which a detection is that person ...
 _WITHIN = 0.85  # ... or this share of it within that box: detectors see parts of a near person too
 _MISSES = 3  # detections in a row that do not see a person until he counts as lost: an estimator finds a body in a curtain too
+_SAME_BOX, _WAITS = 0.7, (0.3, 4.0)  # overlap of detections of the same thing; seconds until it is looked at again, at first and at last
 _TWICE = 0.55  # likeness from which two are the same person
 _JUMP = 1.0  # of a person's size between two images, 1/10 s or less apart: he is another one
 _NEAR, _RUN, _FARTHEST = 0.5, 0.8, 2.0  # of his size: how far somebody who was lost may be, more for each second, at most
@@ -33,8 +34,18 @@ _SIZES = math.log(1.7)  # so much larger or smaller may he be
 _KNOWN, _GROWS = 0.5, math.log(4)
 
 
+class _Vain(NamedTuple):
+    """A detection in which nobody was found who is not known already; it is not looked at again for a while, longer each time."""
+
+    box: np.ndarray
+    until: float
+    wait: float
+
+
 class _Sight(NamedTuple):
     """Somebody as a detection shows him."""
+
+    detected: np.ndarray  # its box
 
     estimate: Estimate
     box: np.ndarray
@@ -117,6 +128,7 @@ class PoseTracker:
     def reset(self) -> None:
         """Forget everybody, as at the beginning of another video."""
         self._persons: list[_Person] = []
+        self._vain: list[_Vain] = []
         self._next, self._frames, self._detected, self._time = 0, 0, -math.inf, -math.inf
         self.timings: dict[str, float] = {}
 
@@ -214,7 +226,7 @@ class PoseTracker:
         boxes, scores = self.detector.detect(image)
         self.timings["detect"] += perf_counter() - start
         self._frames, self._detected = 0, time
-        free = self._uncovered(boxes)
+        free = [i for i in self._uncovered(boxes) if not self._in_vain(boxes[i], time)]
         room = self.max_persons - sum(person.observed for person in self._persons)
         free = free[: max(room, 0) + sum(not person.observed for person in self._persons)]
         found: list[_Sight] = []
@@ -226,6 +238,18 @@ class PoseTracker:
                 self._make_room()
                 self._persons.append(_Person(self._next, sight.estimate, sight.box, sight.region, time, time))
                 self._next += 1
+        for i in free:
+            if not any((sight.detected == boxes[i]).all() for sight in found):
+                self._note_in_vain(boxes[i], time)
+
+    def _in_vain(self, box: np.ndarray, time: float) -> bool:
+        return any(time < vain.until and overlap(box[None], vain.box[None])[0, 0] >= _SAME_BOX for vain in self._vain)
+
+    def _note_in_vain(self, box: np.ndarray, time: float) -> None:
+        same = [vain for vain in self._vain if overlap(box[None], vain.box[None])[0, 0] >= _SAME_BOX]
+        wait = min(2 * max((vain.wait for vain in same), default=_WAITS[0] / 2), _WAITS[1])
+        self._vain = [vain for vain in self._vain if all(vain is not other for other in same) and time < vain.until + _WAITS[1]]
+        self._vain.append(_Vain(box, time + wait, wait))
 
     def _sights(self, image: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> list[_Sight]:
         """Who is in detected boxes."""
@@ -234,8 +258,12 @@ class PoseTracker:
         start = perf_counter()
         estimates = self.estimator.begin(image, list(boxes))
         self.timings["pose"] += perf_counter() - start
-        seen = [(estimate, self._seen(estimate), float(score)) for estimate, score in zip(estimates, scores, strict=True)]
-        return [_Sight(estimate, box, self._next_region(estimate, box), score) for estimate, box, score in seen if box is not None]
+        sights = []
+        for detected, estimate, score in zip(boxes, estimates, scores, strict=True):
+            box = self._seen(estimate)
+            if box is not None:
+                sights.append(_Sight(detected, estimate, box, self._next_region(estimate, box), float(score)))
+        return sights
 
     def _uncovered(self, boxes: np.ndarray) -> list[int]:
         """The detections that are none of those who are followed, and the others' account of having been seen or not."""
@@ -281,7 +309,7 @@ class PoseTracker:
         pairs = assign(costs, 2.0)
         for row, column in pairs:
             lost[row].misses = 0
-            lost[row].see(*found[column][:3], time)
+            lost[row].see(*found[column][1:4], time)
         taken = {column for _, column in pairs}
         return [sight for i, sight in enumerate(found) if i not in taken]
 
