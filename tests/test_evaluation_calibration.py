@@ -10,7 +10,9 @@ from tiny_bundles import moving_pose, tiny_bundle
 
 from kinema import bundle as bundles
 from kinema.calibration import Calibration
+from kinema.cli import main
 from kinema.clip import Clip
+from kinema.datasets._convert import convert
 from kinema.datasets.base import Dataset
 from kinema.datasets.protocols import by_values, leave_one_out
 from kinema.errors import BundleError, DataError, ProtocolError
@@ -191,6 +193,23 @@ def test_of_several_folds_the_trained_one_counts():
 def test_clips_that_trained_it_are_refused(bundle, says):
     with pytest.raises(ProtocolError, match=says):
         calibrate(bundle, [dataset()])
+
+
+def test_the_command_fits_and_writes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    data = dataset(classes=("drink", "phone", "wave", "walk", "fly", "swim"))
+    convert(data, tmp_path / "own")
+    bundles.save(trained_on("other"), tmp_path / "b.safetensors")
+    own = ["--data", "folder", "--root", "own", "--unknown", "folder", "--unknown_root", "own"]
+    assert main(["calibrate", "b.safetensors", *own, "--keep", "0.9"]) == 0
+    said = capsys.readouterr().out
+    assert "nothing known where the" in said and "bundle    tiny-calibrated.safetensors" in said
+    made = bundles.load("tiny-calibrated.safetensors")
+    assert made.calibration.measured["keep"] == 0.9 and made.calibration.measured["unknown"] == "folder"
+    assert main(["calibrate", "b.safetensors", "--like", "tiny-calibrated.safetensors", "--out", "c.safetensors", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["temperature"] == made.calibration.temperature
+    assert bundles.load("c.safetensors").calibration == made.calibration
+    assert main(["calibrate", "b.safetensors", "--like", "c.safetensors", "--data", "folder"]) == 2
 
 
 def test_a_bundle_is_calibrated_and_another_takes_it_over():

@@ -21,6 +21,7 @@ _HOMES = {
     "Layout": "kinema.layout",
     "PoseSequence": "kinema.clip",
     "Prediction": "kinema.recognition.prediction",
+    "LiveRecognizer": "kinema.recognition.live",
     "Recognizer": "kinema.recognition.recognizer",
     "create_model": "kinema.models.registry",
     "estimate_poses": "kinema.estimation.film",
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from kinema.estimation.film import estimate_poses
     from kinema.layout import Layout
     from kinema.models.registry import create_model
+    from kinema.recognition.live import LiveRecognizer
     from kinema.recognition.prediction import Prediction
     from kinema.recognition.recognizer import Recognizer, load
     from kinema.recognition.render import render

@@ -13,7 +13,7 @@ from kinema.errors import KinemaError
 def calibrate(
     bundle: str,
     *,
-    out: str,
+    out: str | None = None,
     data: str | None = None,
     root: str | None = None,
     unknown: str | None = None,
@@ -30,7 +30,7 @@ def calibrate(
 
     Args:
         bundle: Name of a bundle that ships with Kinema, or path of one.
-        out: The calibrated bundle, OUT.safetensors.
+        out: The calibrated bundle, OUT.safetensors. Default: its name and -calibrated.safetensors, in the present folder.
         data: Data sets whose validation clips are fitted to, several joined by "+". Default: those that the bundle was trained on.
         root: Folder of the data set; of several, the folder that holds theirs. Default: under $KINEMA_DATA.
         unknown: Data sets, several joined by "+", whose clips of other actions show what the bundle does not know.
@@ -63,5 +63,5 @@ def calibrate(
             raise KinemaError(f"bundle {loaded.name!r} does not tell what it was trained on; give --data")
         known, strange = read(names, root), read(unknown, unknown_root) if unknown else []
         made = calibration.calibrate(loaded, known, strange, keep=keep, novelty=novelty, on_error=on_error, progress=not json)
-    path = save(made, out)
+    path = save(made, out or f"{loaded.name}-calibrated.safetensors")
     answer(f"{text(made.calibration)}\nbundle    {path}", {"bundle": str(path), **made.calibration.to_dict()}, json)

@@ -68,11 +68,11 @@ def events_export(
     print(f"{count} actions written to {path}")
 
 
-def events_prune(days: float, *, db: str | None = None, dry: bool = False) -> None:
+def events_prune(*, days: float | None = None, db: str | None = None, dry: bool = False) -> None:
     """Delete actions that ended longer ago than this.
 
     Args:
-        days: How many days are kept.
+        days: How many days are kept; must be given.
         db: Event store: an SQLite file, or postgresql://USER@HOST/NAME. Default: $KINEMA_EVENTS, else events.db.
         dry: Only tell how many they are.
     """
@@ -80,8 +80,10 @@ def events_prune(days: float, *, db: str | None = None, dry: bool = False) -> No
 
     from kinema.serving.events import EventStore
 
-    if not 0 <= days <= 36500:
-        raise KinemaError(f"days is {days}; 0 to 36500 are expected")
+    if days is None or not 0 <= days <= 36500:
+        raise KinemaError(
+            "how many days are kept? --days 0 to 36500 is expected" if days is None else f"days is {days}; 0 to 36500 are expected"
+        )
     count = EventStore(db, make=False).prune(datetime.now(UTC) - timedelta(days=days), dry=dry)
     print(f"{count} actions {'would be' if dry else 'were'} deleted")
 
@@ -101,13 +103,13 @@ def events_rules(file: str, *, bundle: str | None = None) -> None:
 
 
 def events_record(
-    files: list[str], *, bundle: str = "actions-2d", db: str | None = None, rules: str | None = None, source: str | None = None
+    files: list[str], *, bundle: str | None = None, db: str | None = None, rules: str | None = None, source: str | None = None
 ) -> None:
     """Play recordings of skeletons through live recognition into the event store, as if they had just ended: to try rules and thresholds.
 
     Args:
         files: Recordings of skeletons, or folders of them.
-        bundle: Name of a bundle that ships with Kinema, or path of one.
+        bundle: Name of a bundle of skeletons that ships with Kinema, or path of one. Default: everyday, where it ships, else actions-2d.
         db: Event store: an SQLite file, or postgresql://USER@HOST/NAME. Default: $KINEMA_EVENTS, else events.db.
         rules: YAML file of rules.
         source: What the events are marked with. Default: each recording's name.
@@ -115,9 +117,10 @@ def events_record(
     from kinema.bundle import load
     from kinema.serving.event_files import play
     from kinema.serving.events import default_store
+    from kinema.serving.following import default_bundle
     from kinema.serving.recording import Events
 
-    loaded = load(bundle)
+    loaded = load(bundle or default_bundle())
     with Events(db or default_store(), rules, bundle=loaded) as events:
         told = play(files, loaded, events, source)
         events.flush()
