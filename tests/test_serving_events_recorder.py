@@ -66,6 +66,12 @@ def test_what_nobody_ends_is_interrupted(tmp_path):
     assert row.status == "interrupted" and row.end == row.seen
 
 
+def test_an_action_of_a_stream_that_is_no_more_is_interrupted(recorder, tmp_path, monkeypatch):
+    monkeypatch.setattr("kinema.serving.recorder._FORGOTTEN", 0.2)
+    recorder.record(answer(10.0, opened=[event(9.0)]))
+    until(lambda: recorder.flush() and rows(tmp_path)[0].status == "interrupted")
+
+
 def test_a_database_that_is_locked_is_away_and_gets_everything_when_it_is_back(recorder, tmp_path, monkeypatch):
     recorder.record(answer(0.5, closed=[event(0.0, 0.5)]))
     assert recorder.flush()

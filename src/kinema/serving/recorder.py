@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 State = Literal["recording", "away", "losing", "closed"]
 _SLOWEST_RETRY = 30.0
+# Of an open action nothing has been told for so long: its stream is no more.
+_FORGOTTEN = 900.0
 
 
 class Recorder:
@@ -58,7 +60,7 @@ class Recorder:
         self.state: State = "recording"
         self.reason, self.lost, self.interrupted = "", 0, 0
         self._heartbeat, self._delay, self._retry_at, self._mend_at = heartbeat, 0.0, 0.0, 0.0
-        self._open: dict[tuple, Action] = {}
+        self._open: dict[tuple, tuple[Action, float]] = {}  # and when it was last told of, on the monotonic clock
         self._lock = threading.Lock()
         self._queue: queue.Queue[Action | None] = queue.Queue(capacity)
         self._stop = threading.Event()
@@ -74,19 +76,19 @@ class Recorder:
         for event in answer.opened:
             action = replace(self._action(event, offset), seen=_moment(now))
             with self._lock:
-                self._open[_key(event)] = action
+                self._open[_key(event)] = action, time.monotonic()
             self._put(action)
         with self._lock:
             for person in answer.persons:
                 key = (source, person.person, person.label, person.since)
                 if key in self._open:
-                    self._open[key] = replace(self._open[key], seen=_moment(now))
+                    self._open[key] = replace(self._open[key][0], seen=_moment(now)), time.monotonic()
 
     def ended(self, events: Sequence[ActionEvent], offset: float | None = None) -> None:
         """Take actions that have ended. `offset`: of the wall clock from the stream's; by default they ended just now."""
         for event in events:
             with self._lock:
-                action = self._open.pop(_key(event), None)
+                action = self._open.pop(_key(event), (None, 0.0))[0]
             if action is None:  # its beginning was told to nobody
                 action = self._action(event, time.time() - event.end if offset is None else offset)
             end = action.start + timedelta(seconds=event.end - event.start)
@@ -105,14 +107,11 @@ class Recorder:
         """Write what waits, in the store or else in the journal, and stop. Actions that nobody has ended are interrupted."""
         if self._stop.is_set():
             return
-        with self._lock:
-            left, self._open = list(self._open.values()), {}
-        for action in left:
-            self._put(replace(action, end=action.seen, status="interrupted"))
+        self._interrupt(0.0)
         self._stop.set()
         self._thread.join(timeout)
-        if self._thread.is_alive():  # it hangs in the database
-            self._keep(self._taken())
+        while self._thread.is_alive() and (left := self._taken()):  # it hangs in the database
+            self._keep(left)
         self.state = "closed"
         self.store.close()
 
@@ -126,6 +125,14 @@ class Recorder:
         start = _moment(event.start + offset)
         about = {"source": event.source, "bundle": self.bundle, "status": "open", "recorder": self.name}
         return Action(uuid.uuid4().hex, event.person, event.label, start, None, start, event.confidence, **about)
+
+    def _interrupt(self, silent: float) -> None:
+        """Close what nobody has told of for so many seconds."""
+        with self._lock:
+            left = [key for key, (_, told) in self._open.items() if time.monotonic() - told >= silent]
+            actions = [self._open.pop(key)[0] for key in left]
+        for action in actions:
+            self._put(replace(action, end=action.seen, status="interrupted"))
 
     def _put(self, action: Action) -> None:
         try:
@@ -149,16 +156,17 @@ class Recorder:
     # From here on the writer's thread.
 
     def _run(self) -> None:
-        beat_at = 0.0
+        beat_at = beaten = 0.0
         while True:
             ending = self._stop.is_set() and self._queue.empty()
             actions = self._taken()
             now = time.monotonic()
             beats: list[Action] = []
             if now >= beat_at:
-                beat_at = now + self._heartbeat
+                self._interrupt(_FORGOTTEN)
                 with self._lock:
-                    beats = list(self._open.values())
+                    beats = [action for action, told in self._open.values() if told >= beaten]
+                beat_at, beaten = now + self._heartbeat, now
             if self._retry_at and now < self._retry_at and not ending:
                 self._keep(actions)
             else:
