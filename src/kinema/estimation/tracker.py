@@ -295,23 +295,25 @@ class PoseTracker:
     def _recalled(self, found: list[_Sight], time: float) -> list[_Sight]:
         """Give those who were lost what was found of them; returns the rest."""
         lost = [person for person in self._persons if not person.observed]
-        costs = np.full((len(lost), len(found)), np.inf)
-        for row, person in enumerate(lost):
-            gap = time - person.seen
-            grows = _SIZES if person.known else _GROWS
-            for column, sight in enumerate(found):
-                middle, size = (sight.box[:2] + sight.box[2:]) / 2, max(float((sight.box[2:] - sight.box[:2]).max()), 1.0)
-                reach = min(_NEAR + _RUN * gap, _FARTHEST) * (person.size if person.known else max(person.size, size))
-                away = min(np.linalg.norm(middle - person.expected(time)), np.linalg.norm(middle - person.middle))
-                larger = abs(math.log(size / person.size))
-                if away <= reach and larger <= grows:
-                    costs[row, column] = away / reach + larger / grows - self._continued(person, sight.estimate, time)
+        costs = np.array([[self._apart(person, sight, time) for sight in found] for person in lost]).reshape(len(lost), len(found))
         pairs = assign(costs, 2.0)
         for row, column in pairs:
             lost[row].misses = 0
             lost[row].see(*found[column][1:4], time)
         taken = {column for _, column in pairs}
         return [sight for i, sight in enumerate(found) if i not in taken]
+
+    def _apart(self, person: _Person, sight: _Sight, time: float) -> float:
+        """How unlikely it is that somebody who was lost is who is seen there; infinite where he cannot be."""
+        gap, grows, least = time - person.seen, _SIZES if person.known else _GROWS, math.inf
+        for box in (sight.box, sight.detected):
+            middle, size = (box[:2] + box[2:]) / 2, max(float((box[2:] - box[:2]).max()), 1.0)
+            reach = min(_NEAR + _RUN * gap, _FARTHEST) * (person.size if person.known else max(person.size, size))
+            away = min(np.linalg.norm(middle - person.expected(time)), np.linalg.norm(middle - person.middle))
+            larger = abs(math.log(size / person.size))
+            if away <= reach and larger <= grows:
+                least = min(least, away / reach + larger / grows)
+        return least - self._continued(person, sight.estimate, time)
 
     def _make_room(self) -> None:
         """No more are remembered than twice as many as are followed: who was lost first is forgotten first."""
