@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 
 import httpx
 from make_live import swaying_models
@@ -24,16 +25,10 @@ def message(seconds, image=IMAGE):
 
 
 class Talk:
-    """A WebSocket to the server; a context manager that hangs up."""
+    """A WebSocket to the server."""
 
-    def __init__(self, address, **headers):
-        self.socket = connect(address, open_timeout=_PATIENCE, additional_headers=headers, max_size=None)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.socket.close()
+    def __init__(self, socket):
+        self.socket = socket
 
     def send(self, data):
         self.socket.send(data)
@@ -73,5 +68,8 @@ class Running:
     def post(self, path, **more):
         return self.http.post(path, **more)
 
+    @contextmanager
     def connect(self, path="/api/live", **headers):
-        return Talk(f"ws://127.0.0.1:{self.server.port}{path}", **headers)
+        address = f"ws://127.0.0.1:{self.server.port}{path}"
+        with connect(address, open_timeout=_PATIENCE, additional_headers=headers, max_size=None) as socket:
+            yield Talk(socket)

@@ -13,6 +13,7 @@ from kinema._data_commands import DATA_COMMANDS
 from kinema._events_commands import EVENTS_COMMANDS
 from kinema._live_commands import live, serve
 from kinema._memory import keep_freed_memory
+from kinema._robocomp_commands import ROBOCOMP_COMMANDS
 from kinema.errors import KinemaError
 from kinema.fused import Rule
 from kinema.training.recipe import Recipe
@@ -349,38 +350,6 @@ def demo(*, out: str = "demo-output", bundle: str = "utd-mhad-skeleton") -> int:
     return run_demo(out, bundle)
 
 
-def robocomp_serve(
-    *, bundle: str = "cad60-activities", host: str = "127.0.0.1", port: int = 10240, shared: bool = False, max_clients: int = 16
-) -> None:
-    """Run the RoboComp component: skeletons in, activities out, over ZeroC Ice. Ctrl-C ends it.
-
-    Args:
-        bundle: Name of a bundle that ships with Kinema, or path of one.
-        host: Address to listen at; the default is reached from this machine alone.
-        port: Port to listen at.
-        shared: All clients feed one stream, as one camera's component and one asking component do. Default: a stream each.
-        max_clients: Streams held at the same time.
-    """
-    from kinema.serving.robocomp import serve
-
-    serve(bundle, host, port, shared=shared, max_clients=max_clients)
-
-
-def robocomp_client(recording: str, *, host: str = "127.0.0.1", port: int = 10240, draw: str | None = None, speed: float = 1.0) -> None:
-    """Play a recording to the component as a camera would, ask once a second what is going on, and draw the skeleton.
-
-    Args:
-        recording: A file of skeletons.
-        host: Address of the component.
-        port: Port of the component.
-        draw: PNG that is drawn anew with every answer.
-        speed: How many times faster than it was recorded.
-    """
-    from kinema.serving.robocomp_client import client
-
-    client(recording, host, port, draw=draw, speed=speed)
-
-
 COMMANDS = {
     "predict": predict,
     "pose": pose,
@@ -400,7 +369,7 @@ COMMANDS = {
     "live": live,
     "serve": serve,
     "events": EVENTS_COMMANDS,
-    "robocomp": {"serve": robocomp_serve, "client": robocomp_client},
+    "robocomp": ROBOCOMP_COMMANDS,
 }
 
 

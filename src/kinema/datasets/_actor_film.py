@@ -43,7 +43,7 @@ def film_frames(actions: Sequence[str], who: str = "1", size: tuple[int, int] = 
 
 
 def write_film(path: str | Path, frames: Iterator[np.ndarray], fps: float, codec: str = "libx264", pixels: str = "yuv420p") -> Path:
-    """Write pictures as a film; "rawvideo" into `.y4m` is what browsers take for a camera."""
+    """Write pictures as a film; a `.y4m`, which is large, is what Chromium takes for its camera."""
     import av
 
     path, stream = Path(path), None
@@ -90,7 +90,8 @@ def draw_actor(points: np.ndarray, size: tuple[int, int] = (640, 480)) -> np.nda
 
 def _project(point: np.ndarray, width: int, height: int) -> np.ndarray:
     focal = _FOCAL * height / max(float(point[2]), 0.5)
-    return np.array([width / 2 + focal * point[0], 0.42 * height - focal * (point[1] - _HEIGHT)])
+    # A depth sensor's x grows to its own left, as in a mirror; a camera's picture is none.
+    return np.array([width / 2 - focal * point[0], 0.42 * height - focal * (point[1] - _HEIGHT)])
 
 
 def _room(width: int, height: int):

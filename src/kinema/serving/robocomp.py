@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,38 @@ class Streams:
             self._streams.pop(client, None)
 
 
-class ActivityServer:
+class IceServer:
+    """One object behind a port; a context manager that stops it. Raises `KinemaError` where Ice is missing or the port cannot be had."""
+
+    def __init__(self, servant: Any, host: str, port: int):
+        ice, _ = interface()
+        address = endpoint(host, port)
+        pool = {"Ice.ThreadPool.Server.Size": "1", "Ice.ThreadPool.Server.SizeMax": "4", "Ice.ThreadPool.Server.Serialize": "1"}
+        self._communicator = communicator(**pool)
+        try:
+            adapter = self._communicator.createObjectAdapterWithEndpoints("activity", address)
+            adapter.add(servant, ice.stringToIdentity(IDENTITY))
+            adapter.activate()
+            self.host, self.port = host, adapter.getEndpoints()[0].getInfo().port
+        except ice.Exception as error:
+            self.close()
+            raise KinemaError(f"cannot listen on {host} port {port}: {reason(error)}") from error
+
+    def wait(self) -> None:
+        """Return when the server is stopped, or at Ctrl-C."""
+        self._communicator.waitForShutdown()
+
+    def close(self) -> None:
+        self._communicator.destroy()
+
+    def __enter__(self) -> IceServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class ActivityServer(IceServer):
     """A running server; a context manager that stops it.
 
     Args:
@@ -116,34 +147,11 @@ class ActivityServer:
         device: str = "cpu",
         **stream: Any,
     ):
-        ice, _ = interface()
+        interface()
         recognizer = bundle if isinstance(bundle, Recognizer) else Recognizer(bundle, device)
         ActivityRecognizer(recognizer, **stream)  # impossible settings are found before anybody connects
         self.streams = Streams(lambda: ActivityRecognizer(recognizer, **stream), shared, max_clients)
-        address = endpoint(host, port)
-        pool = {"Ice.ThreadPool.Server.Size": "1", "Ice.ThreadPool.Server.SizeMax": "4", "Ice.ThreadPool.Server.Serialize": "1"}
-        self._communicator = communicator(**pool)
-        try:
-            adapter = self._communicator.createObjectAdapterWithEndpoints("activity", address)
-            adapter.add(_servant(self.streams, recognizer.bundle), ice.stringToIdentity(IDENTITY))
-            adapter.activate()
-            self.host, self.port = host, adapter.getEndpoints()[0].getInfo().port
-        except ice.Exception as error:
-            self.close()
-            raise KinemaError(f"cannot listen on {host} port {port}: {reason(error)}") from error
-
-    def wait(self) -> None:
-        """Return when the server is stopped, or at Ctrl-C."""
-        self._communicator.waitForShutdown()
-
-    def close(self) -> None:
-        self._communicator.destroy()
-
-    def __enter__(self) -> ActivityServer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        super().__init__(_servant(self.streams, recognizer.bundle), host, port)
 
 
 def serve(
@@ -202,6 +210,11 @@ def _servant(streams: Streams, bundle: Bundle) -> Any:
 
 
 def _activity(prediction: Prediction) -> Any:
+    return activity_of(prediction.label, prediction.probability, prediction.top(5), prediction.reason)
+
+
+def activity_of(label: str | None, probability: float, top: Sequence[tuple[str, float]], reason: str) -> Any:
+    """An answer as it goes to clients; a `reason` where there is no label."""
     _, slice_module = interface()
-    best = [slice_module.Score(label, probability) for label, probability in prediction.top(5)]
-    return slice_module.Activity(prediction.known, prediction.label or "", prediction.probability, best, prediction.reason)
+    best = [slice_module.Score(name, share) for name, share in top]
+    return slice_module.Activity(label is not None, label or "", probability, best, reason)

@@ -37,7 +37,7 @@ class RemoteRecognizer:
             self._proxy = slice_module.HumanActivityRecognitionPrx.checkedCast(proxy)
             if self._proxy is None:
                 raise KinemaError(f"{self._where}: what answers there is no activity recogniser")
-            self.classes = tuple(self._proxy.getLabels())
+            self.classes, self._camera = tuple(self._proxy.getLabels()), None
         except ice.Exception as error:
             self.close()
             raise KinemaError(f"{self._where}: no activity recogniser answers: {reason(error)}") from error
@@ -63,6 +63,15 @@ class RemoteRecognizer:
             probabilities[self.classes.index(score.label)] = score.probability
         return Prediction("live", self.classes, probabilities)
 
+    def scene(self) -> Any:
+        """What the server's own camera sees: a `Scene` of activity.ice. `KinemaError` for a server without a camera."""
+        _, slice_module = interface()
+        if self._camera is None:
+            self._camera = slice_module.HumanActivityCameraPrx.checkedCast(self._proxy)
+        if self._camera is None:
+            raise KinemaError(f"{self._where}: that recogniser has no camera; start it with kinema robocomp serve --camera 0")
+        return self._call("getScene", proxy=self._camera)
+
     def reset(self) -> None:
         """A new stream begins."""
         self._call("reset")
@@ -76,10 +85,10 @@ class RemoteRecognizer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _call(self, method: str, *arguments: Any) -> Any:
+    def _call(self, method: str, *arguments: Any, proxy: Any = None) -> Any:
         ice, slice_module = interface()
         try:
-            return getattr(self._proxy, method)(*arguments)
+            return getattr(proxy or self._proxy, method)(*arguments)
         except (slice_module.RecognitionError, slice_module.TooManyClients) as error:
             raise KinemaError(f"{self._where}: {error.reason}") from error
         except (ice.Exception, ValueError) as error:
