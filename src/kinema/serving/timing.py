@@ -48,8 +48,9 @@ class Timing:
 
 def summary_text(summary: Mapping[str, Any]) -> str:
     """In one line."""
+    pictures = "1 picture" if summary["frames"] == 1 else f"{summary['frames']} pictures"
     if summary["latency_ms"] is None:
-        return f"{summary['frames']} pictures"
+        return pictures
     late, rate = summary["latency_ms"], summary["fps"] or 0.0
     shares = ", ".join(f"{stage} {100 * share:.0f} %" for stage, share in summary["shares"].items() if share >= 0.005)
     return (
