@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from make_videos import write_video
-from tiny_bundles import CLASSES, moving_pose, tiny_bundle, tiny_video_bundle
+from tiny_bundles import CLASSES, moving_pose, tiny_video_bundle
 
 from kinema import video
 from kinema.clip import Clip, VideoSource
@@ -124,9 +124,9 @@ def test_files_folders_and_parts_of_them(tmp_path, recognizer):
     assert [answer.known for answer in answers] == [True, True, False] and "c.mp4" in answers[2].reason
 
 
-def test_who_takes_skeletons_takes_no_video_and_the_other_way_round(path, recognizer, tmp_path):
-    with pytest.raises(BundleError, match="takes pose; this recording has video"):
-        Recognizer(tiny_bundle()).predict(path)
+def test_who_takes_videos_takes_no_skeletons(path, recognizer):
+    with pytest.raises(BundleError, match="takes video; no pose can be given to it"):
+        recognizer.predict(path, pose="movenet")
     with pytest.raises(BundleError, match="takes video; this recording has pose"):
         recognizer.predict(moving_pose())
     for wrong in ({"window": 0}, {"stride": 1}):

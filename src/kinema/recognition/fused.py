@@ -50,8 +50,8 @@ class FusedRecognizer(Recognizer):
         return min((member.least_frames for member in self.members if "pose" in member.bundle.modalities), default=1)
 
     @property
-    def _in_metres(self) -> bool:
-        return any(member._in_metres for member in self.members if "pose" in member.bundle.modalities)
+    def in_metres(self) -> bool:
+        return any(member.in_metres for member in self.members if "pose" in member.bundle.modalities)
 
     def _settings(self, window: float | None, stride: float | None) -> _Windows:
         for member in self.members:

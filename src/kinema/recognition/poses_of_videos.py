@@ -11,30 +11,30 @@ from kinema.clip import Clip
 from kinema.errors import BundleError, KinemaError, unknown
 
 if TYPE_CHECKING:
-    from kinema.bundle import Bundle
-    from kinema.fused import FusedBundle
+    from kinema.recognition.recognizer import Recognizer
 
 _Recording = tuple[Clip, str | None]
 
 
-def with_poses(
-    recordings: Sequence[_Recording], pose: str | Path | None, bundle: Bundle | FusedBundle, metres: bool
-) -> Sequence[_Recording]:
+def with_poses(recordings: Sequence[_Recording], pose: str | Path | None, recognizer: Recognizer) -> Sequence[_Recording]:
     """The recordings; those that are videos with skeletons, which are estimated when they are asked for, where the bundle takes such.
 
     `pose`: a backend of `kinema.estimation`, whatever the recording has, or a file with the skeletons of the one video; None: a backend
-    that suits the bundle, for videos without skeletons. `metres`: points in metres, not in pixels.
+    that suits the bundle, for videos without skeletons.
 
     Raises `BundleError` where a pose is named for a bundle that takes none, and `KinemaError` for one that is neither backend nor file.
     """
+    videos = [clip.has("video") and (pose is not None or not clip.has("pose")) for clip, _ in recordings]
+    if pose is None and not any(videos):
+        return recordings
+    bundle = recognizer.bundle
     if "pose" not in bundle.modalities:
         if pose is not None:
             raise BundleError(f"bundle {bundle.name!r} takes {' and '.join(bundle.modalities)}; no pose can be given to it")
         return recordings
-    videos = [clip.has("video") and (pose is not None or not clip.has("pose")) for clip, _ in recordings]
     if not any(videos):
         return recordings
-    add = _adding(pose, metres, sum(videos))
+    add = _adding(pose, recognizer.in_metres, sum(videos))
     return [(add(clip) if seen else clip, label) for (clip, label), seen in zip(recordings, videos, strict=True)]
 
 

@@ -147,7 +147,7 @@ class Recognizer:
         return "video" in self.bundle.modalities
 
     @property
-    def _in_metres(self) -> bool:
+    def in_metres(self) -> bool:
         """Whether skeletons that are estimated for it must have points in metres."""
         return self.bundle.dims == 3
 
@@ -155,7 +155,7 @@ class Recognizer:
         self, recordings: Sequence[_Recording], settings: Settings, on_error: OnError, pose: str | Path | None = None
     ) -> list[Prediction]:
         answers = []
-        recordings = with_poses(recordings, pose, self.bundle, self._in_metres)
+        recordings = with_poses(recordings, pose, self)
         for start in range(0, len(recordings), _CLIPS_AT_ONCE):
             some = recordings[start : start + _CLIPS_AT_ONCE]
             try:

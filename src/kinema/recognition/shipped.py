@@ -47,7 +47,7 @@ class ShippedRecognizer(Recognizer):
         self._by(BUNDLES[pose.dims]).check(pose)
 
     @property
-    def _in_metres(self) -> bool:
+    def in_metres(self) -> bool:
         return False
 
     def _by(self, name: str) -> Recognizer:
