@@ -1,6 +1,7 @@
 """A whole video as a clip of skeletons, and `kinema pose`."""
 
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -108,6 +109,31 @@ def test_points_in_metres(path):
     np.testing.assert_array_equal(pose.points[0, 7], Follower.world)
     with pytest.raises(KinemaError, match="gives no points in metres; blazepose does"):
         estimate(path, tracker(lambda time: [small()]), world=True)
+
+
+def test_left_and_right_of_a_mirror_image_are_put_right(path):
+    seen, right = (estimate(path, tracker(lambda time: [small()]), mirrored=mirrored).clip.pose for mirrored in (False, True))
+    np.testing.assert_array_equal(right.points[0, 5, COCO.index("left_wrist")], seen.points[0, 5, COCO.index("right_wrist")])
+    np.testing.assert_array_equal(right.points[0, 5, COCO.index("nose")], seen.points[0, 5, COCO.index("nose")])
+
+
+def test_few_pictures_are_held_at_a_time(tmp_path):
+    path = write_video(tmp_path / "long.mp4", frames=300)
+    alive, most = [], []
+
+    class Follower:
+        layout, timings = COCO, {"detect": 0.0, "pose": 0.0, "track": 0.0}
+
+        def reset(self):
+            pass
+
+        def step(self, image, time):
+            alive.append(weakref.ref(image))
+            most.append(sum(ref() is not None for ref in alive))
+            return [TrackedPose(0, small(), np.ones(17, np.float32), np.zeros(4, np.float32))]
+
+    assert estimate(path, Follower()).clip.pose.frames == 300
+    assert max(most) < 20
 
 
 def test_a_file_that_was_cut_off_is_used_as_far_as_it_goes(tmp_path):

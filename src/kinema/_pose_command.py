@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ def estimate_files(
     *,
     world: bool = False,
     fps: float | None = None,
+    mirrored: bool = False,
     render: bool = False,
     overwrite: bool = False,
     on_error: Literal["raise", "skip"] = "raise",
@@ -47,7 +49,8 @@ def estimate_files(
     for clip, name in zip(clips, _names(clips), strict=True):
         file = out / f"{name}.npz"
         try:
-            rows.append(_one(clip, file, tracker, world, fps, render, overwrite, progress))
+            look = partial(estimate, tracker=tracker, world=world, fps=fps, mirrored=mirrored)
+            rows.append(_one(clip, file, look, render, overwrite, progress))
         except KinemaError as error:
             if on_error == "raise":
                 raise
@@ -55,9 +58,7 @@ def estimate_files(
     return rows
 
 
-def _one(
-    clip: Clip, file: Path, tracker: PoseTracker, world: bool, fps: float | None, render: bool, overwrite: bool, progress: bool
-) -> dict[str, Any]:
+def _one(clip: Clip, file: Path, look: Callable[..., Estimated], render: bool, overwrite: bool, progress: bool) -> dict[str, Any]:
     source = clip.video
     row: dict[str, Any] = {"video": str(source.path), "file": str(file)}
     if file.is_file() and not overwrite:
@@ -66,7 +67,7 @@ def _one(
     else:
         start = time.perf_counter()
         with _bar(source.path.name, progress) as advance:
-            found = estimate(source, tracker, world=world, fps=fps, progress=advance)
+            found = look(source, progress=advance)
         took = time.perf_counter() - start
         pose = found.clip.pose
         write_whole(file, npz_bytes(pose))

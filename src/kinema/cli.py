@@ -81,6 +81,7 @@ def pose(
     world: bool = False,
     max_persons: int = 10,
     fps: float | None = None,
+    mirrored: bool = False,
     size: int = 320,
     models: str | None = None,
     detector: str | None = None,
@@ -101,6 +102,7 @@ def pose(
         world: Points in metres round the middle of the hips instead of pixels, by blazepose.
         max_persons: Persons followed at a time.
         fps: Frames a second that are looked at, where a video has more.
+        mirrored: The videos are mirror images, as a Kinect's are: what looks like a left hand is a right one.
         size: Pixels of the square in which persons are detected, a multiple of 32; larger for small persons.
         models: Folder of the models' files. Default: $KINEMA_MODELS, then the cache folder, into which they are fetched.
         detector: File of another RTMDet.
@@ -117,9 +119,8 @@ def pose(
     name = choose(backend, models, world)
     files = {"models": models, "detector": detector, "estimator": estimator, "size": size, "device": device}
     tracker = make_tracker(name, world=world, every=every, max_persons=max_persons, **files)
-    rows = estimate_files(
-        videos, out, tracker, world=world, fps=fps, render=render, overwrite=overwrite, on_error=on_error, progress=not json
-    )
+    wanted = {"world": world, "fps": fps, "mirrored": mirrored, "render": render, "overwrite": overwrite}
+    rows = estimate_files(videos, out, tracker, **wanted, on_error=on_error, progress=not json)
     answer(poses_text(rows), {"backend": name, "videos": rows}, json)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -57,6 +57,7 @@ def estimate_poses(
     every: int = 10,
     max_persons: int = 10,
     fps: float | None = None,
+    mirrored: bool = False,
     models: str | Path | None = None,
 ) -> Clip:
     """The skeletons of everybody in a video: a clip with `pose` and `video`.
@@ -72,12 +73,14 @@ def estimate_poses(
         every: a detection every so many frames.
         max_persons: persons followed at a time.
         fps: frames a second that are looked at, where the video has more.
+        mirrored: the video is a mirror image, as those of a Kinect and of some cameras of phones and computers are: what looks like a left
+            hand is a right one. Points stay where they are in the picture; metres are mirrored back.
         models: folder of the models' files. Default: $KINEMA_MODELS, then the cache folder.
 
     Raises `DataError` for what is no video, and `KinemaError` where a model cannot be had.
     """
     tracker = make_tracker(backend, models=models, world=world, every=every, max_persons=max_persons)
-    return estimate(source, tracker, world=world, fps=fps).clip
+    return estimate(source, tracker, world=world, fps=fps, mirrored=mirrored).clip
 
 
 def estimate(
@@ -86,6 +89,7 @@ def estimate(
     *,
     world: bool = False,
     fps: float | None = None,
+    mirrored: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Estimated:
     """As `estimate_poses`, with a tracker that is at hand, and with what there is to tell.
@@ -114,6 +118,8 @@ def estimate(
     rate = min(fps or math.inf, about.fps)
     kept = _longest(gathered, len(shown), len(tracker.layout), rate)
     pose = _sequence([gathered[number] for number in kept], shown, tracker.layout, (about.width, about.height), rate, world)
+    if mirrored:
+        pose = _mirrored(pose)
     if len(gathered) > len(kept):
         notes.append(f"{len(gathered) - len(kept)} more were seen for a moment, and are left out")
     clip = Clip(source.path.stem, {"pose": pose, "video": source}, source=source.path)
@@ -158,6 +164,13 @@ def _longest(gathered: dict[int, _Gathered], frames: int, joints: int, rate: flo
     least = max(1, min(math.ceil(_LEAST_SEEN * rate), frames // 2))
     numbers = sorted((number for number, person in gathered.items() if len(person.frames) >= least), key=lambda i: -len(gathered[i].frames))
     return sorted(numbers[: max(1, _MOST_JOINTS // max(1, frames * joints))])
+
+
+def _mirrored(pose: PoseSequence) -> PoseSequence:
+    """With left and right exchanged, in an image; in metres seen from the other side of the mirror."""
+    swap = pose.layout.mirror
+    points = pose.points[:, :, swap] * np.float32([-1, 1, 1]) if pose.dims == 3 else pose.points[:, :, swap]
+    return replace(pose, points=points, mask=pose.observed[:, :, swap], score=pose.score[:, :, swap])
 
 
 def _sequence(
