@@ -47,11 +47,11 @@ def stream(clips, seed: int):
     return frames, actions
 
 
-def follow(recognizer, layout, rule, frames) -> list[tuple[float, float, str, float]]:
+def follow(recognizer, layout, rule, window, frames) -> list[tuple[float, float, str, float]]:
     """(start, end, label, when it was told) of each event."""
     from kinema.recognition.live import LiveRecognizer
 
-    live, found, told = LiveRecognizer(recognizer, layout=layout, rule=rule, rate=RATE), [], {}
+    live, found, told = LiveRecognizer(recognizer, layout=layout, rule=rule, window=window, rate=RATE), [], {}
     for time, people in frames:
         answer = live.step(time, people)
         told.update({(event.label, event.start): time for event in answer.opened})
@@ -82,6 +82,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, help="the folder of UTD-MHAD; default: utd-mhad in $KINEMA_DATA")
     parser.add_argument("--out", default="results/live_events.json")
+    parser.add_argument("--window", type=float, help="seconds that an answer is made from; default: what the bundle was trained on")
     parser.add_argument("--people", type=int, default=0, help="so many persons alone, for a try")
     options = parser.parse_args()
     if not options.data and not os.environ.get("KINEMA_DATA"):
@@ -99,15 +100,15 @@ def main() -> None:
     test = dataset.select(split.test)
     people = sorted({clip.subject for clip in test})[: options.people or None]
     streams = [stream([clip for clip in test if clip.subject == person], seed) for seed, person in enumerate(people)]
-    layout, rows = test[0].pose.layout, []
+    layout, window, rows = test[0].pose.layout, options.window or recognizer.bundle.window_seconds, []
     for name, rule in rules().items():
         found, false, delays = 0, 0, []
         for frames, actions in streams:
-            some = score(actions, follow(recognizer, layout, rule, frames), dataset.classes)
+            some = score(actions, follow(recognizer, layout, rule, options.window, frames), dataset.classes)
             found, false, delays = found + some[0], false + some[1], delays + some[2]
         total = sum(len(actions) for _, actions in streams)
         minutes = sum(frames[-1][0] for frames, _ in streams) / 60
-        about = {"false_per_minute": false / minutes, "delay_s": median(delays) if delays else None, "minutes": minutes}
+        about = {"false_per_minute": false / minutes, "delay_s": median(delays) if delays else None, "minutes": minutes, "window_s": window}
         rows.append(
             accuracy_row(
                 name,
