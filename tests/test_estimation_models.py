@@ -2,6 +2,7 @@
 
 import math
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from kinema.estimation.regions import cut, square, to_image
 from kinema.estimation.rtmdet import RTMDet
 from kinema.estimation.rtmpose import RTMPose
 
-onnx = pytest.mark.skipif(not pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed"), reason="")
+onnx = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="ONNX Runtime is not installed")
 
 
 def dotted(*dots, width=200, height=100, color=(255, 255, 255)):
@@ -254,6 +255,7 @@ def test_a_runtime_that_is_not_installed_says_how_to_get_it(monkeypatch, tmp_pat
 
 @pytest.mark.parametrize("make", ["rtmdet.RTMDet", "rtmpose.RTMPose", "movenet.MoveNet", "blazepose.BlazePose"])
 def test_what_is_no_model_is_refused_in_one_line(tmp_path, make):
+    pytest.importorskip("onnxruntime")
     pytest.importorskip("ai_edge_litert")
     (tmp_path / "model").write_bytes(b"no model at all" * 100)
     for path, words in ((tmp_path / "model", "is no whole"), (tmp_path / "none", "cannot be read")):
