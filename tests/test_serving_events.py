@@ -93,11 +93,12 @@ def test_what_a_crash_left_open_is_closed_where_it_was_last_seen(store):
             action(2, start=2, end=None, seen=seconds(3), recorder=own),
             action(3, start=3, end=None, seen=now, recorder=own.replace(f":{os.getpid()}:", ":4194300:")),  # a process that is no more
             action(4, start=4, end=5, recorder=gone),
+            action(5, start=6, end=None, seen=now, recorder=own + "0"),  # the number of this process, but an earlier one's
         ]
     )
-    assert store.close_interrupted(own) == 2 and store.close_interrupted(own) == 0
-    assert [each.status for each in store.each()] == ["interrupted", "open", "open", "interrupted", "closed"]
-    assert [each.end for each in store.each()][::3] == [seconds(3), now]
+    assert store.close_interrupted(own) == 3 and store.close_interrupted(own) == 0
+    assert [each.status for each in store.each()] == ["interrupted", "open", "open", "interrupted", "closed", "interrupted"]
+    assert [each.end for each in store.each() if each.status == "interrupted"] == [seconds(3), now, now]
 
 
 def test_old_actions_are_deleted(store):

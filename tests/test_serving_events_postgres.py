@@ -14,7 +14,6 @@ import pytest
 
 pytest.importorskip("sqlalchemy")
 pytest.importorskip("psycopg")
-pwd = pytest.importorskip("pwd")
 
 from make_events import NOON, action, answer, event
 
@@ -54,6 +53,8 @@ class Server:
 
 
 def find_programs() -> Path:
+    if os.name != "posix":
+        pytest.skip("the server is started on Linux and macOS alone")
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     on_path = shutil.which("initdb")
     if not found and on_path is None:
@@ -66,6 +67,7 @@ def server():
     programs = find_programs()
     folder = Path(tempfile.mkdtemp(prefix="kinema-pg-"))
     if os.geteuid() == 0:
+        pwd = pytest.importorskip("pwd")
         try:
             user = pwd.getpwnam("postgres")
         except KeyError:

@@ -178,7 +178,7 @@ def test_what_has_not_arrived_is_sent_by_the_next_run(receiver, tmp_path, monkey
         time.sleep(0.3)
         first.close()
     assert [path.stem for path in (tmp_path / "outbox").glob("*.json")] == [number]
-    monkeypatch.setattr("kinema.serving.messenger.recorder_gone", lambda recorder, seen: recorder == "kinema-no-such-host:1:x")
+    monkeypatch.setattr("kinema.serving.messenger.recorder_gone", lambda recorder, *_: recorder == "kinema-no-such-host:1:x")
     second = Messenger([rule(url=receiver.url)], tmp_path / "outbox")
     assert second.flush(30) and receiver.heard[0][0]["id"] == number
     second.close()

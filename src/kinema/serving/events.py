@@ -28,6 +28,7 @@ DEFAULT = "events.db"
 # Of a recorder on another machine nothing has been heard for so long: it is no more.
 _DEAD_AFTER = timedelta(minutes=2)
 _LONGEST_NAME = 200
+_OWN: set[str] = set()  # recorders of this process
 
 Status = Literal["open", "closed", "interrupted"]
 
@@ -83,7 +84,9 @@ class Wanted:
 
 def recorder_name() -> str:
     """Machine, process, and a random part that tells runs apart."""
-    return f"{socket.gethostname()[:100]}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+    name = f"{socket.gethostname()[:100]}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+    _OWN.add(name)
+    return name
 
 
 def default_store() -> str:
@@ -291,10 +294,13 @@ def _storable(action: Action) -> Action:
     return replace(action, **texts)
 
 
-def recorder_gone(recorder: str, seen: datetime) -> bool:
-    """Whether a recorder, of which something was seen last at `seen`, is no more: its process on this machine is gone, or it is silent."""
+def recorder_gone(recorder: str, seen: datetime, after: timedelta = _DEAD_AFTER) -> bool:
+    """Whether a recorder, of which something was seen last at `seen`, is no more: its process on this machine is gone, or it has been
+    silent for longer than `after`."""
     host, _, rest = recorder.partition(":")
     process = rest.partition(":")[0]
+    if host == socket.gethostname()[:100] and process == str(os.getpid()):
+        return recorder not in _OWN  # in a container every run may have the same number
     if host == socket.gethostname()[:100] and process.isdigit() and os.name == "posix":
         try:
             os.kill(int(process), 0)  # asks whether it is there
@@ -302,7 +308,7 @@ def recorder_gone(recorder: str, seen: datetime) -> bool:
             return True
         except (OSError, OverflowError):
             pass
-    return datetime.now(UTC) - seen > _DEAD_AFTER
+    return datetime.now(UTC) - seen > after
 
 
 def _require(module: str, extra: str) -> None:

@@ -8,12 +8,13 @@ import http.client
 import itertools
 import json
 import logging
+import os
 import queue
 import threading
 import time
 import uuid
 from collections.abc import Collection
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib import error, request
@@ -25,6 +26,8 @@ from kinema.serving.rules import Alarm, EventRule
 
 _SLOWEST_RETRY = 60.0
 _MOST_WAITING = 1000
+# A message is touched with each attempt: one that nobody touches any more has nobody who sends it.
+_DEAD_AFTER = timedelta(minutes=15)
 
 
 class Messenger:
@@ -100,7 +103,7 @@ class Messenger:
                 message, recorder = json.loads(path.read_text("utf-8")), ""
                 seen = datetime.fromtimestamp(path.stat().st_mtime, UTC)
                 recorder = message.pop("recorder")
-                if message["rule"] in self._senders and path.stem == message["id"] and recorder_gone(recorder, seen):
+                if message["rule"] in self._senders and path.stem == message["id"] and recorder_gone(recorder, seen, _DEAD_AFTER):
                     found.append(message)
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 continue
@@ -156,6 +159,8 @@ class _Sender(threading.Thread):
 
     def _attempt(self, message: dict[str, Any], end: float) -> bool:
         """Whether the message is done with."""
+        with contextlib.suppress(OSError):
+            os.utime(self._path(message))
         trouble, final = _post(self._rule, message)
         if trouble and not final and time.monotonic() < end:
             logging.getLogger(__name__).warning("rule %r: message %s: %s; it is tried again", self._rule.name, message["id"], trouble)
