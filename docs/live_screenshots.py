@@ -21,7 +21,7 @@ from kinema.serving.run_web import WebServer
 from kinema.serving.web import WebApplication
 
 ACTIONS, FPS = ("walk", "walk", "walk", "throw", "walk", "walk", "walk"), 15
-VIEWS = {"live.png": ((1280, 900), "light", 2), "live-phone.png": ((390, 844), "dark", 2)}
+VIEWS = {"live.png": ((1280, 900), "light", 1), "live-phone.png": ((390, 844), "dark", 2)}
 
 
 def main():

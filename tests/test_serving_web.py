@@ -200,6 +200,20 @@ def test_a_film_that_is_none_too_large_or_too_long_is_refused_with_the_reason(se
     assert server.post("/api/films", content=endless).status_code == 413
 
 
+def test_a_film_that_breaks_off_is_forgotten(server):
+    def broken():
+        yield b"0" * 1000
+        raise OSError("unplugged")
+
+    with pytest.raises(OSError, match="unplugged"):
+        server.post("/api/films", content=broken())
+    films = server.application.films
+    end = time.monotonic() + 20
+    while any(films._folder.iterdir()) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(films._folder.iterdir())
+
+
 def test_films_wait_for_their_turn_are_not_too_many_and_can_be_cancelled(film):
     with Running(models=swaying_models(seconds=0.2), films=2) as server:
         numbers = [server.post("/api/films", content=film).json()["film"] for _ in range(2)]

@@ -31,26 +31,23 @@ _DRAWN = "(c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.so
 
 @pytest.fixture(scope="module")
 def chromium():
+    """Starts Chromium with the film at a path for its camera."""
     found = next(filter(None, map(shutil.which, _NAMES)), None)
     if found is None:
         pytest.skip(f"there is no Chromium here; looked for {', '.join(_NAMES)}")
-    return found
-
-
-@contextlib.contextmanager
-def browser(chromium, camera):
-    """A page at a server with these models, in a browser with this camera."""
-    arguments = ["--no-sandbox", "--disable-gpu", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
     with playwright.sync_playwright() as started:
-        running = started.chromium.launch(
-            executable_path=chromium,
-            args=["--headless=new", *arguments, f"--use-file-for-fake-video-capture={camera}"],
-            timeout=2 * SECONDS,
-        )
-        try:
-            yield running
-        finally:
-            running.close()
+
+        @contextlib.contextmanager
+        def start(camera):
+            camera = f"--use-file-for-fake-video-capture={camera}"
+            running = started.chromium.launch(executable_path=found, args=[*arguments, camera], timeout=2 * SECONDS)
+            try:
+                yield running
+            finally:
+                running.close()
+
+        yield start
 
 
 @contextlib.contextmanager
@@ -99,7 +96,7 @@ def actor(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page_and_address(chromium, actor):
-    with served(swaying_models(persons=2)) as address, browser(chromium, actor[0]) as running:
+    with served(swaying_models(persons=2)) as address, chromium(actor[0]) as running:
         yield running, address
 
 
@@ -156,6 +153,23 @@ def test_a_film_is_sent_answered_and_played_with_its_skeletons(page_and_address,
         assert page.evaluate("document.getElementById('video').currentTime") >= 1.0
 
 
+def test_a_token_is_asked_for_once(page_and_address):
+    running, _ = page_and_address
+    application = WebApplication(swaying_models(), Access("127.0.0.1", "a-token-of-the-tests"))
+    try:
+        with WebServer(application, port=0) as server, opened(running, server.address, PHONE, quiet=False) as page:
+            for given, found in (("something-else", "text=That is not the token"), ("a-token-of-the-tests", "#start")):
+                page.keyboard.type(given)
+                page.keyboard.press("Enter")
+                page.wait_for_selector(found)
+                page.locator("input").first.focus()
+            assert "token" not in page.url
+            page.reload()
+            page.wait_for_selector("#start")
+    finally:
+        application.close()
+
+
 def test_a_server_that_goes_away_is_told_and_found_again(page_and_address):
     running, _ = page_and_address
     application = WebApplication(swaying_models(), Access("127.0.0.1", None))
@@ -187,7 +201,7 @@ def test_a_real_person_is_found_through_the_real_models(chromium, data_root, mod
     except KinemaError as error:
         pytest.skip(str(error))
     camera = write_film(Path(tmp_path) / "person.y4m", iter(images), 10)
-    with served(loaded) as address, browser(chromium, camera) as running, opened(running, address, PHONE) as page:
+    with served(loaded) as address, chromium(camera) as running, opened(running, address, PHONE) as page:
         page.locator("#start").click()
         page.wait_for_selector("#overlay[data-people]:not([data-people='0'])")
         assert latency(page) > 0

@@ -76,6 +76,26 @@ def test_who_stops_reading_is_cut_off_and_the_stream_goes_on_for_the_others():
         deaf.close()
 
 
+def test_with_a_certificate_it_is_served_over_https(tmp_path):
+    import shutil
+    import subprocess
+
+    import httpx
+
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl, which makes the certificate, is not installed")
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    files = {"certificate": tmp_path / "cert.pem", "key": tmp_path / "key.pem"}
+    subprocess.run([*made, "-out", files["certificate"], "-keyout", files["key"]], check=True, capture_output=True)
+    application = WebApplication(swaying_models(), Access("127.0.0.1", None))
+    try:
+        with WebServer(application, port=0, **files) as server:
+            assert server.address.startswith("https://")
+            assert httpx.get(f"{server.address}/api/status", verify=False, timeout=60).status_code == 200
+    finally:
+        application.close()
+
+
 def test_what_cannot_be_served_is_told_in_one_line(tmp_path):
     application = WebApplication(swaying_models(), Access("127.0.0.1", None))
     try:

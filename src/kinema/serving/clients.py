@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fastapi import WebSocket
 
 logger = logging.getLogger(__name__)
+_UNREAD = 4008  # of our own range of codes; a client that does not read never sees it
+_MOST_REASONS = 50  # that are counted apart: reasons quote what was sent
 
 
 class Clients:
@@ -44,7 +46,8 @@ class Clients:
                 raise Refused(1013, f"{self.limits.clients} are connected, which is as many as this server takes")
             await talk()
         except Refused as error:
-            self.dropped[error.reason] += 1
+            known = error.reason in self.dropped or len(self.dropped) < _MOST_REASONS
+            self.dropped[error.reason if known else "other reasons"] += 1
             logger.warning("%s is dropped: %s", _address(socket), error.reason)
             if error.code == _UNREAD:
                 self.abort(socket.client)
@@ -69,9 +72,6 @@ class Clients:
                     await socket.send_text(json.dumps(message, separators=(",", ":")))
         except TimeoutError as error:
             raise Refused(_UNREAD, f"it has not read for {self.limits.unread:g} s") from error
-
-
-_UNREAD = 4008
 
 
 def _address(socket: WebSocket) -> str:

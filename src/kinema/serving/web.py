@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -25,19 +25,21 @@ try:
     from fastapi import FastAPI, Request, WebSocket
     from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
     from starlette.middleware.gzip import GZipMiddleware
+    from starlette.requests import ClientDisconnect
 except ImportError as error:
     raise KinemaError('the web page needs FastAPI and uvicorn: pip install "kinema[serve]"') from error
 
 PAGE = Path(__file__).with_name("page")
 _KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _FORM_BYTES = 4096
+_WRONG_SECONDS = 0.5  # until a wrong token is answered
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
         "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), microphone=()",
     "Cache-Control": "no-cache",
 }
@@ -153,6 +155,7 @@ def _add_page(app: FastAPI, web: WebApplication) -> None:
         given = parse_qs(body.decode("utf-8", "replace")).get("token", [""])[0]
         if web.access.knows(given):
             return _entered(web.access, request)
+        await asyncio.sleep(_WRONG_SECONDS)
         wrong = _page("enter.html", 401)
         wrong.body = wrong.body.replace(b"<!-- wrong -->", b"That is not the token.")
         wrong.headers["content-length"] = str(len(wrong.body))
@@ -197,7 +200,9 @@ def _add_films(app: FastAPI, web: WebApplication) -> None:
     async def upload(request: Request) -> Response:
         announced = request.headers.get("content-length", "")
         try:
-            film = await web.films.take(_chunks(request), int(announced) if announced.isdecimal() else None)
+            film = await web.films.take(request.stream(), int(announced) if announced.isdecimal() else None)
+        except ClientDisconnect:
+            return Response(status_code=400)
         except TooMany as error:
             return JSONResponse({"error": str(error)}, 429)
         except TooLarge as error:
@@ -220,11 +225,3 @@ def _add_films(app: FastAPI, web: WebApplication) -> None:
         if film is not None:
             web.films.cancel(film)
         return Response(status_code=204)
-
-
-async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    from starlette.requests import ClientDisconnect
-
-    with contextlib.suppress(ClientDisconnect):
-        async for chunk in request.stream():
-            yield chunk

@@ -307,6 +307,10 @@ fetch("api/status").then((response) => response.json()).then((status) => {
   limits = status;
   byId("stream-choice").hidden = !status.stream;
   byId("stream-name").textContent = status.stream ?? "";
+  if (status.stream && !camera.running && source() === "camera") {
+    document.querySelector("input[value=stream]").checked = true;
+    choose();
+  }
 }).catch(() => problem("The server does not answer. Is it still running?"));
 
 choose();
