@@ -226,6 +226,17 @@ class TestCommand:
         assert drawn.duration == pytest.approx(4, abs=0.3)
 
 
+def test_the_skeletons_of_a_file_are_laid_on_the_video(path, tmp_path, capsys):
+    points = np.stack([[small(16 + i) for i in range(80)]])
+    pose = PoseSequence(points, "coco17", "px", fps=20, image_size=(64, 48), y_axis="down")
+    (tmp_path / "poses.npz").write_bytes(npz_bytes(pose))
+    assert main(["pose", str(path), str(tmp_path / "out"), "--backend", str(tmp_path / "poses.npz"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["backend"] == "poses.npz"
+    np.testing.assert_allclose(read_skeleton(tmp_path / "out/film.npz").points[0], points[0, ::2], atol=1e-3)
+    assert main(["pose", str(path), str(tmp_path / "out2"), "--backend", str(path)]) == 2
+    assert "is no file with the skeletons of one recording" in capsys.readouterr().err
+
+
 class TestRecognition:
     """A video that is given to a bundle of skeletons."""
 

@@ -15,14 +15,27 @@ from kinema.clip import Clip, PoseSequence
 from kinema.datasets._files import open_files
 from kinema.datasets._skeletons import npz_bytes, read_skeleton
 from kinema.errors import DataError, KinemaError
+from kinema.estimation import backends
 from kinema.estimation.film import Estimated, estimate
+from kinema.estimation.recorded import RecordedPoses
 from kinema.estimation.tracker import PoseTracker
+
+
+def tracker_of(backend: str, *, world: bool = False, **settings: Any) -> tuple[str, PoseTracker | RecordedPoses]:
+    """The backend's own name and a tracker of it; of a file of skeletons the file's name, and those. `settings`: as of `make_tracker`."""
+    if backend in backends.BACKENDS or not Path(backend).expanduser().is_file():
+        name = backends.choose(backend, settings.get("models"), world)
+        return name, backends.make_tracker(name, world=world, **settings)
+    clips = open_files([backend], videos=False).clips
+    if len(clips) != 1 or not clips[0].has("pose"):
+        raise DataError("is no file with the skeletons of one recording", backend)
+    return Path(backend).name, RecordedPoses(clips[0].pose)
 
 
 def estimate_files(
     videos: Sequence[str | Path],
     out: str | Path,
-    tracker: PoseTracker,
+    tracker: PoseTracker | RecordedPoses,
     *,
     world: bool = False,
     fps: float | None = None,

@@ -97,7 +97,8 @@ def pose(
     Args:
         videos: Videos, or folders of them.
         out: Folder for the files, OUT/NAME.npz; what is there already is left as it is.
-        backend: Estimator of the poses: rtmpose, movenet (17 joints) or blazepose (33). Default: rtmpose where it is at hand, else movenet.
+        backend: Estimator of the poses: rtmpose, movenet (17 joints) or blazepose (33); or a file of the skeletons, to be drawn on the
+            video. Default: rtmpose where it is at hand, else movenet.
         every: A detection of persons every so many frames; in between they are followed.
         world: Points in metres round the middle of the hips instead of pixels, by blazepose.
         max_persons: Persons followed at a time.
@@ -113,12 +114,10 @@ def pose(
         on_error: What happens at a video that cannot be used: "raise" stops, "skip" goes on and names it.
         json: Print one JSON object and nothing else.
     """
-    from kinema._pose_command import estimate_files, poses_text
-    from kinema.estimation.backends import choose, make_tracker
+    from kinema._pose_command import estimate_files, poses_text, tracker_of
 
-    name = choose(backend, models, world)
     files = {"models": models, "detector": detector, "estimator": estimator, "size": size, "device": device}
-    tracker = make_tracker(name, world=world, every=every, max_persons=max_persons, **files)
+    name, tracker = tracker_of(backend, world=world, every=every, max_persons=max_persons, **files)
     wanted = {"world": world, "fps": fps, "mirrored": mirrored, "render": render, "overwrite": overwrite}
     rows = estimate_files(videos, out, tracker, **wanted, on_error=on_error, progress=not json)
     answer(poses_text(rows), {"backend": name, "videos": rows}, json)

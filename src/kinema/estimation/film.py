@@ -15,6 +15,7 @@ from kinema.clip import Clip, PoseSequence, VideoSource
 from kinema.errors import DataError, KinemaError
 from kinema.estimation.backends import Backend, make_tracker
 from kinema.estimation.poses import TrackedPose
+from kinema.estimation.recorded import RecordedPoses
 from kinema.estimation.tracker import PoseTracker
 from kinema.layout import Layout
 
@@ -85,7 +86,7 @@ def estimate_poses(
 
 def estimate(
     source: VideoSource | str | Path,
-    tracker: PoseTracker,
+    tracker: PoseTracker | RecordedPoses,
     *,
     world: bool = False,
     fps: float | None = None,
