@@ -15,6 +15,7 @@ from kinema.capture.newest import Capture
 from kinema.errors import KinemaError
 from kinema.serving import run_live as live_command
 from kinema.serving.console import Console
+from kinema.serving.drawing import draw_step
 from kinema.serving.film import FilmWriter
 from kinema.serving.live import Background, Engine, Listener
 from kinema.serving.run_live import chosen_source, run_live
@@ -115,6 +116,19 @@ def test_a_camera_that_goes_away_ends_the_actions_and_comes_back_with_new_ones()
     assert ears.states[:4] == ["running", "lost", "running", "lost"]
     opened, ended = [[event for event in ears.events if (event.end is None) == going] for going in (True, False)]
     assert len(opened) == len(ended) >= 2
+
+
+@pytest.mark.parametrize("persons", [0, 1, 20])
+def test_nobody_somebody_half_out_of_the_picture_and_a_crowd_are_drawn(persons):
+    models = swaying_models(persons)
+    image = np.full((90, 120, 3), 40, np.uint8)
+    step = models.follower("").step(1.0, image)
+    for pose in step.poses[:1]:
+        pose.points[:8] = (-50, np.nan)
+        pose.points[8:] += 70
+    picture = np.asarray(draw_step(image, step, models.layout, "25 pictures/s"))
+    assert picture.shape == (480, 640, 3)
+    assert (picture[40:400] != 40).any() == (persons > 0)
 
 
 def test_a_film_is_written_with_the_pictures_own_times(short, tmp_path):

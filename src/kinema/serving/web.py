@@ -31,6 +31,7 @@ except ImportError as error:
 
 PAGE = Path(__file__).with_name("page")
 _KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_OPEN = ("/enter", "/style.css", "/theme.js")  # what asks for the token
 _FORM_BYTES = 4096
 _WRONG_SECONDS = 0.5  # until a wrong token is answered
 _HEADERS = {
@@ -119,7 +120,7 @@ async def _refusal(access: Access, request: Request) -> Response | None:
     flaw = access.flaw(request.headers)
     if flaw:
         return JSONResponse({"error": flaw}, 403)
-    if access.allows(request.headers, request.cookies) or request.url.path in ("/style.css", "/enter"):
+    if access.allows(request.headers, request.cookies) or request.url.path in _OPEN:
         return None
     given = request.query_params.get("token")
     if request.method == "GET" and given is not None and request.url.path == "/" and access.knows(given):

@@ -283,6 +283,7 @@ function choose() {
   video.classList.toggle("mirrored", now === "camera" && byId("mirror").checked);
   for (const kind of ["camera", "film", "stream"]) byId(`${kind}-controls`).hidden = kind !== now;
   byId("film-name").textContent = "or drop one on the picture";
+  byId("now").classList.toggle("film", now === "film");
   timeline.clear(null, now);
   card.reset("Nobody yet", "The answer appears as soon as somebody is in the picture.");
   empty(HINTS[now]);

@@ -64,10 +64,11 @@ export class Timeline {
       return lane;
     }));
     if (people.length) {
+      const moment = end - start < 30 ? (seconds) => `${seconds.toFixed(1)} s` : clock;
       const scale = document.createElement("div");
       scale.className = "scale";
       for (const part of [0, 0.25, 0.5, 0.75, 1]) {
-        scale.append(Object.assign(document.createElement("span"), { textContent: clock(start + part * (end - start)) }));
+        scale.append(Object.assign(document.createElement("span"), { textContent: moment(start + part * (end - start)) }));
       }
       lanes.append(scale);
     }
