@@ -30,7 +30,20 @@ WALLS = {
     "estimation": {"datasets", "transforms", "models", "bundle", "training", "evaluation", "recognition", "capture", "serving", "cli"},
     "serving": {"training", "evaluation", "cli"},
 }
-HEAVY = ("torch", "scipy", "matplotlib", "sklearn", "torchmetrics", "lightning", "lightning_fabric", "av", "PIL", "tensorboard", "Ice", "sqlalchemy")
+HEAVY = (
+    "torch",
+    "scipy",
+    "matplotlib",
+    "sklearn",
+    "torchmetrics",
+    "lightning",
+    "lightning_fabric",
+    "av",
+    "PIL",
+    "tensorboard",
+    "Ice",
+    "sqlalchemy",
+)
 
 
 @cache
