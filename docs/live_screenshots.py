@@ -1,6 +1,6 @@
 """Makes the pictures of docs/live.md: the page in Chromium, before whose camera the drawn actor performs. Nobody was recorded.
 
-    python docs/live_screenshots.py [--backend auto] [--bundle NAME] [--folder docs]
+    python docs/live_screenshots.py [--backend auto] [--bundle NAME] [--actions walk,throw] [--folder docs]
 
 The server, the pose estimator and the recogniser are the real ones; only the camera is a film.
 """
@@ -20,7 +20,7 @@ from kinema.serving.following import Models
 from kinema.serving.run_web import WebServer
 from kinema.serving.web import WebApplication
 
-ACTIONS, FPS = ("walk", "walk", "walk", "throw", "walk", "walk", "walk"), 15
+FPS = 15
 VIEWS = {"live.png": ((1280, 900), "light", 1), "live-phone.png": ((390, 844), "dark", 2)}
 
 
@@ -28,12 +28,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--bundle")
+    parser.add_argument("--actions", default="walk,walk,walk,throw,walk,walk,walk", help="that the actor performs, over and over")
     parser.add_argument("--folder", type=Path, default=Path("docs"))
     parser.add_argument("--seconds", type=float, default=20.0, help="after which the next answer is pictured")
     args = parser.parse_args()
     application = WebApplication(Models.load(args.bundle, args.backend), Access("127.0.0.1", None))
     with tempfile.TemporaryDirectory() as folder, WebServer(application, port=0) as server, sync_playwright() as started:
-        film = write_film(Path(folder, "actor.y4m"), film_frames(ACTIONS, fps=FPS), FPS)
+        film = write_film(Path(folder, "actor.y4m"), film_frames(args.actions.split(","), fps=FPS), FPS)
         camera = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={film}"]
         for name, (size, scheme, zoom) in VIEWS.items():
             browser = started.chromium.launch(
