@@ -65,7 +65,9 @@ class RgbPose(DrawsHeatmaps):
             raise RecipeError("rgbpose-conv3d: three blocks and four video_blocks, each at least 1, are expected")
         if pose.frames % video.frames:
             raise RecipeError(f"input.frames {pose.frames} is no multiple of video.frames {video.frames}, as rgbpose-conv3d expects")
-        if config.lateral and {config.size, config.test_size or config.size} != {math.ceil(side / 4) for side in _sides(video)}:
+        if config.lateral and {config.size, config.test_size or config.size} != {
+            math.ceil(side / 4) for side in (video.height, video.width)
+        }:
             sides = f"{video.height} x {video.width}"
             raise RecipeError(f"video of {sides} does not fit heatmaps of {config.size}: frames are four times their size, and square")
         self.ratio = pose.frames // video.frames
@@ -153,10 +155,6 @@ def _half(x: Tensor) -> Tensor:
     """The largest of 3 x 3 pixels at every other one."""
     rows = x.flatten(0, 1).permute(0, 3, 1, 2)
     return F.max_pool2d(rows, 3, 2, 1).permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
-
-
-def _sides(video: VideoShape) -> tuple[int, int]:
-    return video.height, video.width
 
 
 register(

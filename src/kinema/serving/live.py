@@ -73,7 +73,10 @@ class Background(Listener):
                     pass
 
     def close(self) -> None:
-        self._queue.put(None)
+        try:
+            self._queue.put(None, timeout=30)
+        except queue.Full:  # its work hangs; the thread ends with the process
+            return
         self._thread.join(30)
         if isinstance(self._error, KinemaError):
             raise self._error
