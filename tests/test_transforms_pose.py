@@ -255,11 +255,48 @@ RANDOM = {
     "jitter": lambda x, mask, g: (pose.jitter(x, mask, 0.05, g), mask),
     "drop_joints": lambda x, mask, g: pose.drop_joints(x, mask, 0.3, g),
     "drop_frames": lambda x, mask, g: pose.drop_frames(x, mask, 0.3, g),
+    "limbs": lambda x, mask, g: (pose.shorten_limbs(x, mask, NTU, 0.5, g), mask),
+    "hide_legs": lambda x, mask, g: pose.hide_legs(x, mask, NTU, 0.6, g),
     "rotation": lambda x, mask, g: (pose.linear(x, pose.random_rotation(len(x), 3, 30, 10, g)), mask),
     "scaling": lambda x, mask, g: (pose.linear(x, pose.random_scaling(len(x), 3, 0.3, g)), mask),
     "shear": lambda x, mask, g: (pose.linear(x, pose.random_shear(len(x), 3, 0.3, g)), mask),
     "mixing": lambda x, mask, g: pose.mix_points(x, mask, *pose.draw_mix(len(x), 1.0, g)),
 }
+
+
+def test_limbs_become_shorter_alike_on_both_sides_and_keep_their_directions():
+    x, _ = skeletons(clips=300)
+    changed = pose.shorten_limbs(x, None, NTU, 0.4, generator())
+    torch.testing.assert_close(changed[..., NTU.root, :], x[..., NTU.root, :])
+    parts, kept = (points - points[..., NTU.parents, :] for points in (x, changed))
+    bones = [child for child, _ in NTU.bones]
+    factor = (kept.norm(dim=-1) / parts.norm(dim=-1))[..., bones]
+    torch.testing.assert_close(kept[..., bones, :], factor[..., None] * parts[..., bones, :], atol=1e-4, rtol=1e-4)
+    assert 0.6 - 1e-3 <= factor.min() < 0.62 and 0.98 < factor.max() <= 1 + 1e-3
+    torch.testing.assert_close(factor, factor[:, :1, :1].expand_as(factor), atol=1e-2, rtol=1e-2)  # of all persons, throughout
+    whole = torch.ones(300, len(NTU))
+    whole[:, bones] = factor[:, 0, 0]
+    torch.testing.assert_close(whole, whole[:, NTU.mirror], atol=1e-3, rtol=1e-3)
+
+
+def test_a_bone_of_which_an_end_is_hidden_keeps_its_place():
+    x, _ = skeletons()
+    mask = torch.ones(x.shape[:4], dtype=torch.bool)
+    elbow, hand = NTU.index("left_elbow"), NTU.index("left_hand")
+    mask[..., elbow] = False
+    x = pose.zero_unobserved(x, mask)
+    changed = pose.shorten_limbs(x, mask, NTU, 0.5, generator())
+    assert_unobserved_are_zero(changed, mask)
+    assert (changed[..., hand, :] - x[..., hand, :]).abs().max() < 20  # moves with the arm above, not towards the hidden joint's zero
+
+
+def test_legs_are_hidden_as_often_as_asked_for_and_half_of_the_time_with_the_knees():
+    x, _ = skeletons(clips=400)
+    _, mask = pose.hide_legs(x, None, NTU, 0.4, generator())
+    hidden = {joint: 1 - mask[..., NTU.index(joint)].float().mean() for joint in ("left_foot", "right_ankle", "left_knee", "left_hip", "head")}
+    expected = {"left_foot": 0.4, "right_ankle": 0.4, "left_knee": 0.2, "left_hip": 0, "head": 0}
+    assert all(abs(share - expected[joint]) < 0.06 for joint, share in hidden.items())
+    assert torch.equal(mask[:, 0, 0], mask[:, 1, 5])
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -141,11 +141,12 @@ def test_the_same_seed_draws_the_same_batch(sampling):
 
 
 @pytest.mark.parametrize(
-    "field", ["rotate", "tilt", "roll", "scale", "shear", "jitter", "warp", "mirror", "drop_joints", "drop_frames", "crop"]
+    "field",
+    ["rotate", "tilt", "roll", "scale", "shear", "jitter", "warp", "mirror", "limbs", "drop_joints", "drop_frames", "hide_legs", "crop"],
 )
 @pytest.mark.parametrize("center", ["none", "first"])
 def test_every_augmentation_changes_the_sample_and_only_its_own_way(field, center):
-    value = {"rotate": 30, "tilt": 30, "roll": 30, "mirror": 1.0, "crop": 0.5}.get(field, 0.3)
+    value = {"rotate": 30, "tilt": 30, "roll": 30, "mirror": 1.0, "crop": 0.5, "hide_legs": 1.0}.get(field, 0.3)
     samples = PoseSamples.from_clips([clip()], replace(PLAIN, center=center))
     plain, changed = (
         everything(samples).x,

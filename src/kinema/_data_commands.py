@@ -58,21 +58,35 @@ def data_audit(
     answer(found.text(), found.to_dict(), json)
 
 
-def data_convert(name: str, root: str, out: str, *, on_error: Literal["raise", "skip"] = "raise") -> None:
+def data_convert(
+    name: str,
+    root: str,
+    out: str,
+    *,
+    pose: Literal["auto", "rtmpose", "movenet", "blazepose"] | None = None,
+    on_error: Literal["raise", "skip"] = "raise",
+) -> None:
     """Write a data set in Kinema's own form: a folder with clips.csv and one .npz a clip.
 
     Args:
         name: Data set, see `kinema data list`.
         root: Its folder.
         out: New folder.
-        on_error: What happens at a clip that cannot be read: "raise" stops, "skip" leaves it out and counts it.
+        pose: Estimate the skeletons of clips that are videos without one by this backend, see `kinema pose --help`.
+        on_error: What happens at a clip that cannot be read, or in whose video nobody is seen: "raise" stops, "skip" leaves it out and
+            counts it.
     """
     from kinema.datasets._convert import convert
     from kinema.datasets.base import read_dataset
 
     dataset = read_dataset(name, root, on_error=on_error)
+    if pose is not None:
+        from kinema.estimation.stage import with_poses
+
+        dataset = with_poses(dataset, pose, on_error=on_error)
     convert(dataset, out)
-    print(f"{len(dataset)} clips written to {out}" + (f", {len(dataset.skipped)} skipped" if dataset.skipped else ""))
+    clips = sum(clip.has("pose") for clip in dataset.clips)
+    print(f"{clips} clips written to {out}" + (f", {len(dataset.skipped)} skipped" if dataset.skipped else ""))
 
 
 def data_draw(name: str, clip: str, out: str, *, root: str | None = None) -> None:

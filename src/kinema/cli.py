@@ -16,7 +16,7 @@ from kinema._memory import keep_freed_memory
 from kinema._robocomp_commands import ROBOCOMP_COMMANDS
 from kinema.errors import KinemaError
 from kinema.fused import Rule
-from kinema.training.recipe import Recipe
+from kinema.training.recipe import DataConfig, Recipe
 
 
 def predict(
@@ -172,7 +172,8 @@ def evaluate(
 ) -> None:
     """Measure a bundle on a data set: accuracy with its interval, loss, per class, confusion, with and without copied clips.
 
-    Of the recipe's fields `--data.name`, `--data.root` and `--data.on_error` count; by default the data that the bundle was trained on.
+    Of the recipe's fields `--data.name`, `--data.root`, `--data.pose` and `--data.on_error` count; by default the data that the bundle was
+    trained on.
 
     Args:
         bundle: Name of a bundle that ships with Kinema, or path of one.
@@ -182,19 +183,21 @@ def evaluate(
         figures: Folder for pictures of the confusion matrix and the classes.
         json: Print the result as one JSON object and nothing else.
     """
-    from kinema.datasets.base import read_dataset
     from kinema.evaluation import evaluate as evaluation
     from kinema.evaluation.fuse_runs import evaluate_fused
     from kinema.evaluation.plots import write_figures
     from kinema.fused import FusedBundle, load
+    from kinema.training.data import read
 
     loaded = load(bundle)
     several = isinstance(loaded, FusedBundle)
     name = overrides.pop("data.name", None) or (loaded.members[0] if several else loaded).recipe["data"]["name"]
     on_error = overrides.pop("data.on_error", "raise")
-    dataset = read_dataset(name, overrides.pop("data.root", None), on_error=on_error)
+    pose = overrides.pop("data.pose", "")
+    dataset = read(DataConfig(name, overrides.pop("data.root", None), pose=pose, on_error=on_error))
     if overrides:
-        raise KinemaError(f"kinema evaluate takes no --{next(iter(overrides))}; of the recipe's fields data.name, data.root, data.on_error")
+        taken = "data.name, data.root, data.pose, data.on_error"
+        raise KinemaError(f"kinema evaluate takes no --{next(iter(overrides))}; of the recipe's fields {taken}")
     measure = evaluate_fused if several else evaluation.evaluate
     result, _ = measure(loaded, dataset, protocol, fold, part, on_error=on_error, progress=not json)
     answer(evaluation.evaluation_text(result), result, json)

@@ -147,6 +147,17 @@ def recording(parts: Parts, samples: Samples, of: Sequence[str] = ("pose",)) -> 
     return Recording(float(np.median(fps)), float(np.median(seconds)), unit)
 
 
+def read(data: DataConfig, name: str | None = None) -> Dataset:
+    """The data set of a recipe, or of several the one of this name; of videos without skeletons those are estimated if it says so."""
+    several = "+" in data.name
+    dataset = read_dataset(name or data.name, Path(data.root) / name if several and data.root else data.root, on_error=data.on_error)
+    if not data.pose:
+        return dataset
+    from kinema.estimation.stage import with_poses
+
+    return with_poses(dataset, data.pose, on_error=data.on_error)
+
+
 def read_parts(data: DataConfig, *, seed: int = 0, validate: bool = True) -> Parts:
     """The clips of one split; `validate` cuts a validation part from the training part (drawn with `seed`) unless the split has one.
 
@@ -170,11 +181,11 @@ def read_parts(data: DataConfig, *, seed: int = 0, validate: bool = True) -> Par
         return replace(split, train=split.train + split.val, val=())
 
     if len(names) == 1:
-        dataset = read_dataset(data.name, data.root, on_error=data.on_error)
+        dataset = read(data)
         split = divided(dataset, data.protocol, data.fold)
         protocol = "all clips" if data.use == "all" else data.protocol or next(iter(dataset.protocols))
     else:
-        sets = [read_dataset(name, Path(data.root) / name if data.root else None, on_error=data.on_error) for name in names]
+        sets = [read(data, name) for name in names]
         folds = [_fold(each, of, data) for each, of in zip(sets, protocols, strict=True)]
         dataset, split = _joined(names, sets, [divided(*each) for each in zip(sets, protocols, folds, strict=True)], data.fold)
         protocol = "all clips" if data.use == "all" else data.protocol or "the default one of each"
@@ -242,8 +253,7 @@ def fold_names(data: DataConfig) -> tuple[str, ...]:
     for name, protocol in zip(names, protocols, strict=True):
         if len(names) > 1 and protocol in (TRAINS, TESTS):
             continue
-        root = Path(data.root) / name if data.root and len(names) > 1 else data.root
-        found.append(tuple(split.name for split in read_dataset(name, root, on_error=data.on_error).splits(protocol)))
+        found.append(tuple(split.name for split in read(data, name).splits(protocol)))
     several = [folds for folds in found if len(folds) > 1] or found[:1] or [("joined",)]
     return tuple(fold for fold in several[0] if all(fold in folds for folds in several))
 
@@ -251,7 +261,7 @@ def fold_names(data: DataConfig) -> tuple[str, ...]:
 def class_groups(data: DataConfig, protocol: str) -> dict[str, tuple[str, ...]]:
     """Names of the classes that take part in each group of a protocol whose splits are named "group/fold", such as CAD-60's
     environments. `ProtocolError` for one that has no such groups."""
-    dataset = read_dataset(data.name, data.root, on_error=data.on_error)
+    dataset = read(data)
     splits = [(split.name.rpartition("/")[0], split.classes) for split in dataset.splits(protocol)]
     groups = {group: tuple(dataset.classes[label] for label in classes) for group, classes in splits if group and classes}
     if not groups:

@@ -33,7 +33,10 @@ _RANGES: tuple[tuple[str, Any, str], ...] = (
         (f"augment.{name}", lambda v: v >= 0, "at least 0")
         for name in ("rotate", "tilt", "roll", "scale", "shear", "jitter", "warp", "mixup")
     ),
-    *((f"augment.{name}", lambda v: 0 <= v <= 1, "between 0 and 1") for name in ("mirror", "swap_sides", "drop_joints", "drop_frames")),
+    *(
+        (f"augment.{name}", lambda v: 0 <= v <= 1, "between 0 and 1")
+        for name in ("mirror", "swap_sides", "limbs", "drop_joints", "drop_frames", "hide_legs")
+    ),
     ("augment.crop", lambda v: 0 < v <= 1, "above 0 and at most 1"),
     ("fit.epochs", lambda v: v >= 1, "at least 1"),
     ("fit.batch_size", lambda v: v >= 1, "at least 1"),

@@ -27,6 +27,7 @@ class DataConfig:
             is not among the recipe's counts as not written.
         use: "split" trains on the split's training part and tests on its test part; "all" trains on every labelled clip, for a
             model to be handed on: nothing is left to test it, so that its figure must be that of folds, see `quotes`.
+        pose: estimate the skeletons of clips that are videos without one, by this backend of `kinema pose`; default: as the data are.
         on_error: "raise" stops at a clip that cannot be read, "skip" leaves it out and counts it.
         val_by: what validation is cut by, so that no one stands on both sides: subject, group, view, or clip.
         val_share: share of the training part that validates, at least one subject (or group ...).
@@ -39,6 +40,7 @@ class DataConfig:
     fold: str | None = None
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     use: Literal["split", "all"] = "split"
+    pose: Literal["", "auto", "rtmpose", "movenet", "blazepose"] = ""
     on_error: Literal["raise", "skip"] = "raise"
     val_by: Literal["subject", "group", "view", "clip"] = "subject"
     val_share: float = 0.25

@@ -73,6 +73,8 @@ class PoseAugment:
         roll: largest rotation about the line of sight: a pose turned within its picture.
         scale: largest relative change of size (0.1: from 0.9 to 1.1 times).
         shear: largest shear factor.
+        limbs: largest share by which each bone becomes shorter, throughout the sample and alike on both sides: estimators and sensors, and
+            people, differ in how long legs, arms and necks are beside the torso.
         jitter: standard deviation of noise added to every coordinate.
         crop: smallest share of the clip that a random crop in time keeps (1 keeps all of it).
         warp: largest relative change of speed within the clip.
@@ -84,6 +86,7 @@ class PoseAugment:
             place, turned the same way, where `mirror` turns the whole view; 3-D points only.
         drop_joints: probability with which each joint is masked throughout the sample.
         drop_frames: probability with which each frame is masked.
+        hide_legs: probability with which feet, half of the time knees too, are masked throughout the sample: pictures often end above them.
         mixup: alpha of the Beta distribution that two samples and their labels are mixed by.
     """
 
@@ -92,6 +95,7 @@ class PoseAugment:
     roll: float = 0.0
     scale: float = 0.0
     shear: float = 0.0
+    limbs: float = 0.0
     jitter: float = 0.0
     crop: float = 1.0
     warp: float = 0.0
@@ -101,4 +105,5 @@ class PoseAugment:
     swap_sides: float = 0.0
     drop_joints: float = 0.0
     drop_frames: float = 0.0
+    hide_legs: float = 0.0
     mixup: float = 0.0

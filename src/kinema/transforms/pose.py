@@ -20,6 +20,7 @@ from torch import Tensor
 from kinema.errors import LayoutError, RecipeError
 from kinema.layout import Layout
 from kinema.transforms.sampling import uniform
+from kinema.transforms.streams import bone
 
 
 def zero_unobserved(x: Tensor, mask: Tensor | None) -> Tensor:
@@ -244,6 +245,35 @@ def jitter(x: Tensor, mask: Tensor | None, std: float, generator: torch.Generato
     device = generator.device if generator is not None else "cpu"
     noise = torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype).to(x.device)
     return zero_unobserved(x + std * noise, mask)
+
+
+def shorten_limbs(x: Tensor, mask: Tensor | None, layout: Layout, share: float, generator: torch.Generator | None = None) -> Tensor:
+    """Bodies of other proportions: each bone shorter by up to `share` of its length throughout the clip, as much on both sides.
+
+    What hangs on a bone moves with it; the layout's root stays. A bone of which an end is not observed keeps its place.
+    """
+    joints = np.arange(len(layout))
+    factor = uniform((len(x), len(layout)), generator)[:, np.minimum(joints, layout.mirror)]
+    # above[j, k]: whether bone k, named by its child, is on the way from the tree's top to joint j
+    above, parents = np.eye(len(layout)), layout.parents
+    for _ in joints:
+        above = np.maximum(np.eye(len(layout)), above[parents])
+    lost = bone(x, mask, parents)[0] * (-share * factor).to(x)[:, None, None, :, None]
+    moved = torch.einsum("jk,bmtkc->bmtjc", torch.from_numpy(above).to(x), lost)
+    return zero_unobserved(x + moved - moved[..., layout.root, None, :], mask)
+
+
+def hide_legs(
+    x: Tensor, mask: Tensor | None, layout: Layout, probability: float, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """With this probability feet, half of the time knees too, masked throughout the clip, as where the picture ends above them."""
+    feet = torch.tensor([any(part in joint for part in ("ankle", "foot", "heel", "toe")) for joint in layout.joints])
+    legs = feet | torch.tensor(["knee" in joint for joint in layout.joints])
+    drawn = uniform((len(x), 1), generator)
+    hidden = (feet & (drawn < probability)) | (legs & (drawn < probability / 2))
+    kept = ~hidden[:, None, None, :].to(x.device)
+    mask = kept.expand(x.shape[:4]).contiguous() if mask is None else mask & kept
+    return zero_unobserved(x, mask), mask
 
 
 def _drop(x: Tensor, mask: Tensor | None, shape: tuple[int, ...], probability: float, generator) -> tuple[Tensor, Tensor]:

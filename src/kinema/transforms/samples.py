@@ -4,7 +4,7 @@ The order, and why: clip by clip when read: layout, unit, axes, persons, windows
 
 1. time: crop, warp, sampling; so that whatever follows sees the frames that the model sees, as if they were the recording;
 2. align, center, scale: posture free of the place, the direction and the size of the person;
-3. rotate, tilt, [project,] roll, scale, shear, jitter, mirror, dropped joints and frames, in units of the prepared input; about the
+3. rotate, tilt, [project,] roll, scale, shear, limbs, jitter, mirror, hidden joints and frames, in units of the prepared input; about the
    origin that centring made (without centring: these and align about the first frame's root, so that nobody swings around the camera);
 4. streams: last, so that bones and motion agree with the joints that they are made of.
 """
@@ -261,6 +261,8 @@ class PoseSamples:
             x, mask = pose.drop_joints(x, mask, augment.drop_joints, generator)
         if augment is not None and augment.drop_frames:
             x, mask = pose.drop_frames(x, mask, augment.drop_frames, generator)
+        if augment is not None and augment.hide_legs:
+            x, mask = pose.hide_legs(x, mask, self.layout, augment.hide_legs, generator)
         return x, mask, exchanged
 
     def _changed(self, x: Tensor, mask: Tensor | None, augment: PoseAugment, generator) -> tuple[Tensor, Tensor | None, Tensor]:
@@ -275,6 +277,8 @@ class PoseSamples:
             drawn.append(pose.random_shear(batch, self.dims, augment.shear, generator))
         if drawn:
             x = pose.linear(x, reduce(lambda first, then: then @ first, drawn))
+        if augment.limbs:
+            x = pose.shorten_limbs(x, mask, self.layout, augment.limbs, generator)
         if augment.jitter:
             x = pose.jitter(x, mask, augment.jitter, generator)
         if augment.swap_sides:
