@@ -2,6 +2,7 @@
 
 import json
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from kinema import video
 from kinema._pose_command import estimate_files, poses_text
 from kinema.cli import main
 from kinema.clip import Clip, PoseSequence, VideoSource
+from kinema.datasets import Dataset, read_dataset
 from kinema.datasets._skeletons import npz_bytes, read_skeleton
 from kinema.errors import BundleError, DataError, KinemaError
 from kinema.estimation import backends, film, stage
@@ -21,6 +23,8 @@ from kinema.estimation.poses import TrackedPose
 from kinema.estimation.recorded import RecordedPoses
 from kinema.layout import get_layout
 from kinema.recognition.recognizer import Recognizer
+from kinema.training.data import read
+from kinema.training.recipe import DataConfig
 
 
 @pytest.fixture(scope="module")
@@ -327,3 +331,69 @@ def test_somebody_who_claps_is_seen_by_real_models(backend, data_root, models):
     assert found.persons >= 1 and seen.mean() > 0.7
     nose, shoulder = (pose.points[0, seen][:, pose.layout.index(joint), 1] for joint in ("nose", "left_shoulder"))
     assert (nose < shoulder).mean() > 0.9 and pose.score[0, seen].max(-1).mean() > 0.5
+
+
+@pytest.fixture
+def videos(tmp_path, monkeypatch):
+    """A data set of two videos, in the second of which nobody is seen, and one clip that has skeletons; how many trackers were made."""
+    made = []
+
+    def people(name):
+        return lambda time: [] if name.stem == "empty" else [small()]
+
+    class Trackers:
+        def __call__(self, backend):
+            made.append(backend)
+            return tracker(lambda time: people(self.now)(time))
+
+    trackers = Trackers()
+    whole = stage.estimate
+
+    def estimated(source, of, **settings):
+        trackers.now = source.path
+        return whole(source, of, **settings)
+
+    monkeypatch.setattr(stage, "make_tracker", trackers)
+    monkeypatch.setattr(stage, "estimate", estimated)
+    clips = []
+    for name in ("full", "empty"):
+        path = write_video(tmp_path / f"{name}.mp4", frames=10)
+        clips.append(Clip(name, {"video": VideoSource(path)}, label=0, source=path))
+    pose = PoseSequence(np.ones((1, 5, 17, 2)), "coco17", "px", image_size=(64, 48), y_axis="down")
+    clips.append(Clip("posed", {"pose": pose}, label=1))
+    return Dataset("mine", tuple(clips), ("a", "b"), root=tmp_path), made
+
+
+def test_a_data_sets_videos_get_their_skeletons_once(videos):
+    dataset, made = videos
+    found = stage.with_poses(dataset, "movenet", on_error="skip")
+    assert [clip.id for clip in found.clips] == ["full", "posed"] and found.clips[1] is dataset.clips[2]
+    np.testing.assert_allclose(found.clips[0].pose.points[0, 5], small(), atol=1e-4)
+    assert found.clips[0].video == dataset.clips[0].video and found.clips[0].label == 0
+    assert len(found.skipped) == 1 and "empty.mp4: nobody is seen in it" in str(found.skipped[0])
+    again = stage.with_poses(dataset, "movenet", on_error="skip")
+    np.testing.assert_array_equal(again.clips[0].pose.points, found.clips[0].pose.points)
+    assert made == ["movenet"] and len(again.skipped) == 1
+
+
+def test_a_video_without_anybody_is_an_error_unless_it_is_skipped(videos):
+    with pytest.raises(DataError, match=r"empty.mp4: nobody is seen in it; a video of a person is expected"):
+        stage.with_poses(videos[0], "movenet")
+
+
+def test_a_data_set_that_has_skeletons_is_left_as_it_is(videos):
+    dataset = replace(videos[0], clips=videos[0].clips[2:])
+    assert stage.with_poses(dataset, "movenet") is dataset and not videos[1]
+
+
+def test_converting_videos_writes_their_skeletons(videos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("kinema.datasets.base.read_dataset", lambda name, root, on_error: videos[0])
+    assert main(["data", "convert", "mine", "x", str(tmp_path / "out"), "--pose", "movenet", "--on_error", "skip"]) == 0
+    assert "2 clips written" in capsys.readouterr().out
+    assert [clip.id for clip in read_dataset("folder", tmp_path / "out").clips] == ["full", "posed"]
+
+
+def test_a_recipe_may_ask_for_the_skeletons_of_videos(videos, monkeypatch):
+    monkeypatch.setattr("kinema.training.data.read_dataset", lambda name, root, on_error: videos[0])
+    assert [clip.has("pose") for clip in read(DataConfig("mine", "x", on_error="skip")).clips] == [False, False, True]
+    assert [clip.id for clip in read(DataConfig("mine", "x", pose="movenet", on_error="skip")).clips] == ["full", "posed"]

@@ -293,7 +293,9 @@ def test_a_bone_of_which_an_end_is_hidden_keeps_its_place():
 def test_legs_are_hidden_as_often_as_asked_for_and_half_of_the_time_with_the_knees():
     x, _ = skeletons(clips=400)
     _, mask = pose.hide_legs(x, None, NTU, 0.4, generator())
-    hidden = {joint: 1 - mask[..., NTU.index(joint)].float().mean() for joint in ("left_foot", "right_ankle", "left_knee", "left_hip", "head")}
+    hidden = {
+        joint: 1 - mask[..., NTU.index(joint)].float().mean() for joint in ("left_foot", "right_ankle", "left_knee", "left_hip", "head")
+    }
     expected = {"left_foot": 0.4, "right_ankle": 0.4, "left_knee": 0.2, "left_hip": 0, "head": 0}
     assert all(abs(share - expected[joint]) < 0.06 for joint, share in hidden.items())
     assert torch.equal(mask[:, 0, 0], mask[:, 1, 5])
