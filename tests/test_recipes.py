@@ -23,6 +23,7 @@ CHANGES = {
     "hcn_cad60_published": ONE_EPOCH | FEW_WINDOWS,
     "efficientgcn_cad60": ONE_EPOCH | FEW_WINDOWS,
     "actions_2d": ONE_EPOCH,
+    "everyday": ONE_EPOCH,
     **{
         name: ONE_EPOCH | {"input.frames": 8, "model.config.size": 16, "model.config.width": 4, "model.config.blocks": [1, 1, 1]}
         for name in ("poseconv3d_utd_mhad_2d", "poseconv3d_nw_ucla_2d")
@@ -123,6 +124,8 @@ def test_it_trains_and_leaves_a_bundle_that_answers(name, few, tmp_path, models,
         models("efficientgcn_b0_ntu60_xsub.pt")
     if name.startswith(("crnn", "resnet3d")):
         models("resnet18_imagenet_partial.pt")
+    if name == "everyday":
+        models("rtmdet_nano_person.onnx", "movenet_lightning_int8.tflite")
     sets = load_recipe(RECIPES[name]).data.name.split("+")
     roots = [few(each) for each in sets]
     recipe = load_recipe(RECIPES[name], {**CHANGES[name], "data.root": roots[0] if len(sets) == 1 else tmp_path})

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from training_toys import register_toy, toy_dataset, toy_recipe, use_toy_data
 
-from kinema.errors import RecipeError
+from kinema.errors import DataError, RecipeError
 from kinema.evaluation.scores import load_scores
 from kinema.training import fit as fit_module
 from kinema.training.load import dump_recipe
@@ -231,3 +231,24 @@ def test_of_several_data_sets_each_is_a_row_too(study, tmp_path):
     ]
     runs = [row["top1"]["runs"][0] for row in rows]
     assert runs[0] == pytest.approx((runs[1] + runs[2]) / 2)
+
+
+def test_some_classes_may_be_counted_in_a_row_of_their_own(study, tmp_path):
+    text = (
+        "title: Some\nresult: some\nrows:\n  - {name: three, recipe: ../toy.yaml, folds: ['1', '2'], among: [%s],"
+        " set: {data.name: one, data.protocol: leave-one-out, fit.selection: last}}"
+    )
+    whole, some = json.loads(run_study(study(text % "raise left, bow"), tmp_path / "runs", tmp_path / "results").read_text())["rows"]
+    assert some["name"] == "three, among 2 labels" and (whole["n_test"], some["n_test"]) == (12, 8)
+    assert whole["top1"]["mean"] <= (12 - 8 * (1 - some["top1"]["mean"])) / 12
+    with pytest.raises(DataError, match=r"the scores have no class \['swim'\]"):
+        run_study(study(text % "swim"), tmp_path / "runs", tmp_path / "results")
+
+
+def test_a_data_set_that_only_trains_is_no_row(study, tmp_path):
+    path = study(
+        "title: Two\nresult: two\nrows:\n  - {name: both, recipe: ../toy.yaml, folds: ['1', '2'],"
+        " set: {data.name: one+two, data.protocol: train+leave-one-out, fit.selection: last}}"
+    )
+    rows = json.loads(run_study(path, tmp_path / "runs", tmp_path / "results").read_text())["rows"]
+    assert [(row["name"], row["dataset"], row["n_test"]) for row in rows] == [("both", "one+two", 12)]

@@ -49,6 +49,7 @@ class Row:
             where it has other seeds).
         published: the published figure, as a fraction or in words; it stands in the first of the row's units.
         note: one line about it.
+        among: classes that are counted in a row of their own too: their clips, and answers among them alone.
         seeds: instead of the study's.
         fuse: names of rows whose answers to the same clips are fused, seed by seed and fold by fold ("FILE: NAME" for a row of
             another study's file, seen from this one; its trainings are those of that study). Of a row with fewer seeds than the
@@ -66,6 +67,7 @@ class Row:
     start: str | None = None
     published: float | str | None = None
     note: str | None = None
+    among: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     fuse: tuple[str, ...] = ()
     rule: str = "average"

@@ -16,7 +16,7 @@ from kinema.evaluation.cornell import cornell_rows, told
 from kinema.evaluation.scores import Scores, load_scores
 from kinema.evaluation.summary import scores_row
 from kinema.models._count import count
-from kinema.training.data import TESTS, class_groups
+from kinema.training.data import TESTS, TRAINS, class_groups
 from kinema.training.recipe import DataConfig
 from kinema.training.run_folder import BUNDLE, SAMPLES, SCORES, RunResult
 from kinema.training.study_plan import Row
@@ -80,11 +80,18 @@ def _rows_of_unit(row: Row, name: str, unit: str, runs: Runs, data: DataConfig, 
             as_row(f"{name}, among the {labels} labels that it shares", dataset, protocol, shared),
             as_row(f"{name}, among all labels", dataset, protocol, of_seed),
         ]
+    rows = [as_row(name, dataset, protocol, of_seed)]
+    if row.among:
+        some = {seed: {fold: scores.restrict(row.among) for fold, scores in of.items()} for seed, of in of_seed.items()}
+        rows.append(as_row(f"{name}, among {len(row.among)} labels", dataset, protocol, some))
     sets = dataset.split("+") if "+" in dataset else ()
-    alone = [{seed: {fold: _of_set(each, scores) for fold, scores in of.items()} for seed, of in of_seed.items()} for each in sets]
     own = protocol.split("+") if protocol.count("+") == len(sets) - 1 else [protocol] * len(sets)
-    rows = [as_row(f"{name}: {each}", each, of, runs) for each, of, runs in zip(sets, own, alone, strict=True)]
-    return [as_row(name, dataset, protocol, of_seed), *rows]
+    tested = [each for each, of in zip(sets, own, strict=True) if of != TRAINS]
+    for each, of in zip(sets, own, strict=True):
+        if each in tested and len(tested) > 1:
+            alone = {seed: {fold: _of_set(each, scores) for fold, scores in by_fold.items()} for seed, by_fold in of_seed.items()}
+            rows.append(as_row(f"{name}: {each}", each, of, alone))
+    return rows
 
 
 def leak_of(runs: Runs) -> str | None:
