@@ -42,16 +42,18 @@ def calibrate(
         json: Print the calibration as one JSON object and nothing else.
     """
     from kinema.bundle import load, save
-    from kinema.datasets.base import read_dataset
     from kinema.evaluation import calibrate as calibration
     from kinema.evaluation.calibration import text
+    from kinema.training.data import read as read_data
+    from kinema.training.recipe import DataConfig
 
     loaded = load(bundle)
+    pose = loaded.recipe["data"].get("pose", "")
 
     def read(names: str, folder: str | None) -> list:
         each = names.split("+")
         roots = [Path(folder) / name if folder and len(each) > 1 else folder for name in each]
-        return [read_dataset(name, place, on_error=on_error) for name, place in zip(each, roots, strict=True)]
+        return [read_data(DataConfig(name, place, pose=pose, on_error=on_error)) for name, place in zip(each, roots, strict=True)]
 
     if like is not None:
         if data or unknown:
