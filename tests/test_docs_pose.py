@@ -58,7 +58,7 @@ def commands(text):
 
 @pytest.mark.parametrize("text", [PAGE, README], ids=["pose.md", "README.md"])
 def test_the_commands_shown_run(text, room, capsys):
-    if "actions-2d" not in bundles.shipped():
+    if "everyday" not in bundles.shipped():
         pytest.skip("no bundle ships yet")
     lines = commands(text)
     assert len(lines) == (6 if text is PAGE else 2)

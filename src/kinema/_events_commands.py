@@ -109,7 +109,7 @@ def events_record(
 
     Args:
         files: Recordings of skeletons, or folders of them.
-        bundle: Name of a bundle of skeletons that ships with Kinema, or path of one. Default: everyday, where it ships, else actions-2d.
+        bundle: Name of a bundle of skeletons that ships with Kinema, or path of one. Default: everyday.
         db: Event store: an SQLite file, or postgresql://USER@HOST/NAME. Default: $KINEMA_EVENTS, else events.db.
         rules: YAML file of rules.
         source: What the events are marked with. Default: each recording's name.
@@ -117,10 +117,10 @@ def events_record(
     from kinema.bundle import load
     from kinema.serving.event_files import play
     from kinema.serving.events import default_store
-    from kinema.serving.following import default_bundle
+    from kinema.serving.following import DEFAULT_BUNDLE
     from kinema.serving.recording import Events
 
-    loaded = load(bundle or default_bundle())
+    loaded = load(bundle or DEFAULT_BUNDLE)
     with Events(db or default_store(), rules, bundle=loaded) as events:
         told = play(files, loaded, events, source)
         events.flush()

@@ -28,7 +28,7 @@ def live(
         source: A film, or an rtsp:// or http:// address.
         camera: A camera instead: its number, such as 0, or its device.
         headless: No window; one line for each action that begins or ends.
-        bundle: Name of a bundle of skeletons that ships with Kinema, or path of one. Default: everyday, where it ships, else actions-2d.
+        bundle: Name of a bundle of skeletons that ships with Kinema, or path of one. Default: everyday.
         backend: Estimator of the poses: rtmpose, movenet, or blazepose, which gives metres. Default: what suits the bundle and is at hand.
         models: Folder of the estimators' files. Default: $KINEMA_MODELS, then the cache folder, into which they are fetched.
         max_persons: Persons followed at a time.
@@ -73,7 +73,7 @@ def serve(
         token: What the page asks for before it shows anything; or set KINEMA_TOKEN, which no list of processes shows.
         camera: A camera of this machine that all may watch: its number or its device.
         stream: An rtsp:// or http:// address, or a film, that all may watch.
-        bundle: Name of a bundle of skeletons that ships with Kinema, or path of one. Default: everyday, where it ships, else actions-2d.
+        bundle: Name of a bundle of skeletons that ships with Kinema, or path of one. Default: everyday.
         backend: Estimator of the poses: rtmpose, movenet, or blazepose, which gives metres. Default: what suits the bundle and is at hand.
         models: Folder of the estimators' files. Default: $KINEMA_MODELS, then the cache folder, into which they are fetched.
         max_persons: Persons followed at a time in each stream.

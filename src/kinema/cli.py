@@ -39,7 +39,7 @@ def predict(
 
     Args:
         files: Recordings, or folders of them: skeletons in a data set's own format (see `kinema data list`) or Kinema's, or videos.
-        bundle: Name of a bundle that ships with Kinema, or path of one. Default: utd-mhad-skeleton for 3-D skeletons, actions-2d for 2-D.
+        bundle: Name of a bundle that ships with Kinema, or path of one. Default: utd-mhad-skeleton for 3-D skeletons, everyday for 2-D.
         top: Number of labels shown, the most probable first.
         window: Length of a window, such as 3s; a longer recording is answered window by window. Default: the bundle's own way.
         stride: From the start of one window to the start of the next, such as 1s. Default: half a window.

@@ -116,7 +116,7 @@ class LiveRecognizer:
 
     def __init__(
         self,
-        bundle: Recognizer | Bundle | str | Path = "actions-2d",
+        bundle: Recognizer | Bundle | str | Path = "everyday",
         *,
         layout: str | Layout = "coco17",
         source: str = "",

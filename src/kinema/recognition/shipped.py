@@ -11,7 +11,7 @@ from kinema.recognition.prediction import Prediction
 from kinema.recognition.recognizer import Recognizer
 
 # By the coordinates of a point; what has no skeletons goes to the first, which says what it takes.
-BUNDLES = {3: "utd-mhad-skeleton", 2: "actions-2d"}
+BUNDLES = {3: "utd-mhad-skeleton", 2: "everyday"}
 _Windows = tuple[float | None, float | None]  # window and stride in seconds, as they were asked for
 
 

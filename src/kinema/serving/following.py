@@ -18,14 +18,7 @@ if TYPE_CHECKING:
     from kinema.layout import Layout
 
 STAGES = ("decode", "wait", "detect", "pose", "track", "recognise")
-_EVERYDAY, _PLAIN = "everyday", "actions-2d"
-
-
-def default_bundle() -> str:
-    """The bundle for everyday actions where it ships, else the one for 2-D key points."""
-    from kinema.bundle import shipped
-
-    return _EVERYDAY if _EVERYDAY in shipped() else _PLAIN
+DEFAULT_BUNDLE = "everyday"
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +93,7 @@ class Models:
         from kinema.estimation.tracker import PoseTracker
         from kinema.recognition.recognizer import Recognizer
 
-        recognizer = Recognizer(bundle or default_bundle(), device)
+        recognizer = Recognizer(bundle or DEFAULT_BUNDLE, device)
         world = getattr(recognizer.bundle, "dims", 2) == 3
         first = make_tracker(backend, models=models, world=world, max_persons=max_persons)
 
