@@ -14,7 +14,7 @@ from kinema import video
 from kinema._pose_command import estimate_files, poses_text
 from kinema.cli import main
 from kinema.clip import Clip, PoseSequence, VideoSource
-from kinema.datasets import Dataset, read_dataset
+from kinema.datasets import Dataset, _estimated, read_dataset
 from kinema.datasets._skeletons import npz_bytes, read_skeleton
 from kinema.errors import BundleError, DataError, KinemaError
 from kinema.estimation import backends, film, stage
@@ -347,14 +347,14 @@ def videos(tmp_path, monkeypatch):
             return tracker(lambda time: people(self.now)(time))
 
     trackers = Trackers()
-    whole = stage.estimate
+    whole = _estimated.estimate
 
     def estimated(source, of, **settings):
         trackers.now = source.path
         return whole(source, of, **settings)
 
-    monkeypatch.setattr(stage, "make_tracker", trackers)
-    monkeypatch.setattr(stage, "estimate", estimated)
+    monkeypatch.setattr(_estimated, "make_tracker", trackers)
+    monkeypatch.setattr(_estimated, "estimate", estimated)
     clips = []
     for name in ("full", "empty"):
         path = write_video(tmp_path / f"{name}.mp4", frames=10)
@@ -366,24 +366,24 @@ def videos(tmp_path, monkeypatch):
 
 def test_a_data_sets_videos_get_their_skeletons_once(videos):
     dataset, made = videos
-    found = stage.with_poses(dataset, "movenet", on_error="skip")
+    found = _estimated.with_poses(dataset, "movenet", on_error="skip")
     assert [clip.id for clip in found.clips] == ["full", "posed"] and found.clips[1] is dataset.clips[2]
     np.testing.assert_allclose(found.clips[0].pose.points[0, 5], small(), atol=1e-4)
     assert found.clips[0].video == dataset.clips[0].video and found.clips[0].label == 0
     assert len(found.skipped) == 1 and "empty.mp4: nobody is seen in it" in str(found.skipped[0])
-    again = stage.with_poses(dataset, "movenet", on_error="skip")
+    again = _estimated.with_poses(dataset, "movenet", on_error="skip")
     np.testing.assert_array_equal(again.clips[0].pose.points, found.clips[0].pose.points)
     assert made == ["movenet"] and len(again.skipped) == 1
 
 
 def test_a_video_without_anybody_is_an_error_unless_it_is_skipped(videos):
     with pytest.raises(DataError, match=r"empty.mp4: nobody is seen in it; a video of a person is expected"):
-        stage.with_poses(videos[0], "movenet")
+        _estimated.with_poses(videos[0], "movenet")
 
 
 def test_a_data_set_that_has_skeletons_is_left_as_it_is(videos):
     dataset = replace(videos[0], clips=videos[0].clips[2:])
-    assert stage.with_poses(dataset, "movenet") is dataset and not videos[1]
+    assert _estimated.with_poses(dataset, "movenet") is dataset and not videos[1]
 
 
 def test_converting_videos_writes_their_skeletons(videos, tmp_path, monkeypatch, capsys):

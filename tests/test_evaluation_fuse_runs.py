@@ -145,7 +145,7 @@ def test_the_bundle_that_is_left_answers_as_was_measured(runs, tmp_path, capsys)
 
 
 def test_evaluate_takes_a_fused_bundle(runs, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("kinema.datasets.base.read_dataset", lambda name, root=None, *, on_error="raise": toy_dataset(takes=2))
+    monkeypatch.setattr("kinema.training.data.read_dataset", lambda name, root=None, *, on_error="raise": toy_dataset(takes=2))
     out = str(tmp_path / "both.safetensors")
     assert main(["fuse", *words(runs, "a", "b"), "--rule", "weighted", "--out", out, "--json"]) == 0
     assert main(["evaluate", "--bundle", out, "--json"]) == 0

@@ -81,7 +81,7 @@ def data_convert(
 
     dataset = read_dataset(name, root, on_error=on_error)
     if pose is not None:
-        from kinema.estimation.stage import with_poses
+        from kinema.datasets._estimated import with_poses
 
         dataset = with_poses(dataset, pose, on_error=on_error)
     convert(dataset, out)

@@ -153,7 +153,7 @@ def read(data: DataConfig, name: str | None = None) -> Dataset:
     dataset = read_dataset(name or data.name, Path(data.root) / name if several and data.root else data.root, on_error=data.on_error)
     if not data.pose:
         return dataset
-    from kinema.estimation.stage import with_poses
+    from kinema.datasets._estimated import with_poses
 
     return with_poses(dataset, data.pose, on_error=data.on_error)
 
