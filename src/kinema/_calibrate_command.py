@@ -48,7 +48,7 @@ def calibrate(
     from kinema.training.recipe import DataConfig
 
     loaded = load(bundle)
-    pose = loaded.recipe["data"].get("pose", "")
+    pose = loaded.recipe.get("data", {}).get("pose", "")
 
     def read(names: str, folder: str | None) -> list:
         each = names.split("+")
