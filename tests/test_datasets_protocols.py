@@ -8,7 +8,7 @@ import pytest
 from kinema.clip import Clip
 from kinema.datasets import Dataset
 from kinema.datasets.base import Split
-from kinema.datasets.protocols import by_values, cut_validation, leak_note, leaking, leave_one_out, listed, regardless
+from kinema.datasets.protocols import by_values, cut_validation, leak_note, leaking, leave_one_out, listed, regardless, validation_keys
 from kinema.errors import ProtocolError
 
 # Three classes, subjects 1..10, views 1..2
@@ -130,6 +130,22 @@ def test_a_split_that_has_a_validation_part_keeps_it():
 def test_validation_that_cannot_be_cut_is_an_error(split, options, message):
     with pytest.raises(ProtocolError, match=message):
         cut_validation(split, CLIPS, **options)
+
+
+@pytest.mark.parametrize(
+    ("by", "keys"), [("subject", ("subject", "subject")), ("subject+group", ("subject", "group")), ("clip+view", ("clip", "view"))]
+)
+def test_several_data_sets_have_one_key_for_their_validation_or_one_each(by, keys):
+    assert tuple(validation_keys(by, ["a", "b"]).items()) == (("a", keys[0]), ("b", keys[1]))
+
+
+@pytest.mark.parametrize(
+    ("by", "message"),
+    [("subject+group", "2 keys for 3 data sets"), ("subjects", "unknown key 'subjects'.*subject"), ("", "unknown key ''")],
+)
+def test_a_key_that_validation_cannot_be_cut_by_is_an_error(by, message):
+    with pytest.raises(ProtocolError, match=message):
+        validation_keys(by, ["a", "b", "c"])
 
 
 def test_lists_may_name_clips_that_validate():

@@ -13,7 +13,7 @@ import numpy as np
 
 from kinema.clip import Clip
 from kinema.datasets.base import Protocol, Split
-from kinema.errors import ProtocolError
+from kinema.errors import ProtocolError, unknown
 
 Attribute = Literal["subject", "view", "setup", "group"]
 
@@ -92,6 +92,21 @@ def cut_validation(
         train=tuple(clip_id for clip_id in split.train if clip_id not in val),
         val=tuple(clip_id for clip_id in split.train if clip_id in val),
     )
+
+
+def validation_keys(by: str, names: Sequence[str]) -> dict[str, Attribute | Literal["clip"]]:
+    """What the validation part of each of the data sets `names` is cut by: one key for all of them, or one each, joined by "+".
+
+    Raises `ProtocolError` for another number of keys than of data sets, and for a key that clips do not have.
+    """
+    known = (*get_args(Attribute), "clip")
+    keys = by.split("+")
+    if len(keys) not in (1, len(names)):
+        raise ProtocolError(f"validation is cut by {by!r}: {len(keys)} keys for {len(names)} data sets; one for all or one each")
+    for key in keys:
+        if key not in known:
+            raise ProtocolError(f"validation: {unknown('key', key, known)}")
+    return dict(zip(names, keys * len(names) if len(keys) == 1 else keys, strict=True))
 
 
 def natural(value: str) -> list[tuple[int, int | str]]:

@@ -11,7 +11,7 @@ from kinema.bundle import Bundle
 from kinema.calibration import Novelty
 from kinema.clip import Clip
 from kinema.datasets.base import Dataset, OnError, Split
-from kinema.datasets.protocols import cut_validation
+from kinema.datasets.protocols import cut_validation, validation_keys
 from kinema.errors import BundleError, DataError, ProtocolError
 from kinema.evaluation import calibration
 from kinema.evaluation.calibration import Looks
@@ -85,7 +85,8 @@ def validation_clips(bundle: Bundle, dataset: Dataset) -> tuple[Clip, ...]:
     else:
         several = len(dataset.splits(protocol)) > 1
         split = dataset.split(protocol, data.get("fold") if several else None)
-    split = cut_validation(split, dataset.clips, by=data["val_by"], share=data["val_share"], seed=bundle.recipe["seed"])
+    key = validation_keys(data["val_by"], list(protocols))[dataset.name]
+    split = cut_validation(split, dataset.clips, by=key, share=data["val_share"], seed=bundle.recipe["seed"])
     return dataset.select(split.val)
 
 

@@ -11,7 +11,7 @@ from kinema.bundle import Bundle
 from kinema.clip import Clip
 from kinema.datasets.audit import clean_test_ids
 from kinema.datasets.base import Dataset, OnError, Split
-from kinema.datasets.protocols import cut_validation, leak_note, leaking
+from kinema.datasets.protocols import cut_validation, leak_note, leaking, validation_keys
 from kinema.errors import DataError, ProtocolError, unknown
 from kinema.evaluation.metrics import evaluate_scores
 from kinema.evaluation.scores import Scores
@@ -110,7 +110,8 @@ def _with_validation(split: Split, bundle: Bundle, dataset: Dataset) -> Split:
     data = recipe.get("data", {})
     if data.get("name") != dataset.name:
         return split
-    return cut_validation(split, dataset.clips, by=data["val_by"], share=data["val_share"], seed=recipe["seed"])
+    key = validation_keys(data["val_by"], [dataset.name])[dataset.name]
+    return cut_validation(split, dataset.clips, by=key, share=data["val_share"], seed=recipe["seed"])
 
 
 def _labels_of_bundle(clips: Sequence[Clip], dataset: Dataset, bundle: Bundle) -> dict[str, int]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from kinema.clip import Clip, Unit
 from kinema.datasets.base import Dataset, Split, dataset_infos, read_dataset
-from kinema.datasets.protocols import cut_validation, leak_note, leaking
+from kinema.datasets.protocols import cut_validation, leak_note, leaking, validation_keys
 from kinema.errors import DataError, ProtocolError, RecipeError, unknown
 from kinema.models.registry import model_info
 from kinema.training.recipe import DataConfig, Recipe
@@ -165,8 +165,9 @@ def read_parts(data: DataConfig, *, seed: int = 0, validate: bool = True) -> Par
     """
     names = data.name.split("+")
     protocols = data.protocol.split("+") if data.protocol else [None] * len(names)
+    keys = validation_keys(data.val_by, names)
 
-    def divided(dataset: Dataset, protocol: str | None = None, fold: str | None = None) -> Split:
+    def divided(dataset: Dataset, key: str, protocol: str | None = None, fold: str | None = None) -> Split:
         labelled = tuple(clip.id for clip in dataset.clips if clip.label is not None)
         if data.use == "all":
             return Split("all", labelled, ())
@@ -177,17 +178,18 @@ def read_parts(data: DataConfig, *, seed: int = 0, validate: bool = True) -> Par
         if not data.allow_leak:
             _check_leak(dataset, split)
         if validate:
-            return cut_validation(split, dataset.clips, by=data.val_by, share=data.val_share, seed=seed)
+            return cut_validation(split, dataset.clips, by=key, share=data.val_share, seed=seed)
         return replace(split, train=split.train + split.val, val=())
 
     if len(names) == 1:
         dataset = read(data)
-        split = divided(dataset, data.protocol, data.fold)
+        split = divided(dataset, keys[data.name], data.protocol, data.fold)
         protocol = "all clips" if data.use == "all" else data.protocol or next(iter(dataset.protocols))
     else:
         sets = [read(data, name) for name in names]
         folds = [_fold(each, of, data) for each, of in zip(sets, protocols, strict=True)]
-        dataset, split = _joined(names, sets, [divided(*each) for each in zip(sets, protocols, folds, strict=True)], data.fold)
+        splits = [divided(*each) for each in zip(sets, keys.values(), protocols, folds, strict=True)]
+        dataset, split = _joined(names, sets, splits, data.fold)
         protocol = "all clips" if data.use == "all" else data.protocol or "the default one of each"
     number, classes = _vocabulary(data.classes, dataset, split)
     parts = [

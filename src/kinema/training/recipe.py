@@ -29,7 +29,8 @@ class DataConfig:
             model to be handed on: nothing is left to test it, so that its figure must be that of folds, see `quotes`.
         pose: estimate the skeletons of clips that are videos without one, by this backend of `kinema pose`; default: as the data are.
         on_error: "raise" stops at a clip that cannot be read, "skip" leaves it out and counts it.
-        val_by: what validation is cut by, so that no one stands on both sides: subject, group, view, or clip.
+        val_by: what validation is cut by, so that no one stands on both sides: subject, group, view, or clip; of several data sets one
+            for all, or one each, joined by "+".
         val_share: share of the training part that validates, at least one subject (or group ...).
         allow_leak: train although clips cut from one recording both train and test; the result then carries the word "leak".
     """
@@ -42,7 +43,7 @@ class DataConfig:
     use: Literal["split", "all"] = "split"
     pose: Literal["", "auto", "rtmpose", "movenet", "blazepose"] = ""
     on_error: Literal["raise", "skip"] = "raise"
-    val_by: Literal["subject", "group", "view", "clip"] = "subject"
+    val_by: str = "subject"
     val_share: float = 0.25
     allow_leak: bool = False
 
