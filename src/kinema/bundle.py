@@ -21,6 +21,7 @@ from kinema._write import write_whole
 from kinema.calibration import Calibration
 from kinema.clip import Unit
 from kinema.errors import BundleError, KinemaError, unknown
+from kinema.hierarchy import Hierarchy
 from kinema.layout import get_layout
 from kinema.shape import PoseShape, Shape, Shapes
 from kinema.transforms.config import PoseInput, channels_of
@@ -61,6 +62,7 @@ class Bundle:
         inertial: how signals of worn sensors become the model's input; None for a model that takes none.
         video: how videos become the model's input; None for a model that takes none.
         calibration: what makes its probabilities mean what they say, and knows the unknown; None where nobody has fitted it.
+        hierarchy: superclasses of its classes, in the same order; None where it was trained without.
 
     Raises `BundleError` for a field that is not what it should be.
     """
@@ -83,6 +85,7 @@ class Bundle:
     inertial: InertialInput | None = None
     video: VideoInput | None = None
     calibration: Calibration | None = None
+    hierarchy: Hierarchy | None = None
 
     def __post_init__(self):
         for name in ("name", "model", "notes"):
@@ -106,6 +109,10 @@ class Bundle:
         _expect(self.inertial is None or isinstance(self.inertial, InertialInput), "the bundle's inertial is no InertialInput")
         _expect(self.video is None or isinstance(self.video, VideoInput), "the bundle's video is no VideoInput")
         _expect(self.calibration is None or isinstance(self.calibration, Calibration), "the bundle's calibration is no Calibration")
+        _expect(
+            self.hierarchy is None or (isinstance(self.hierarchy, Hierarchy) and self.hierarchy.classes == self.classes),
+            "the bundle's hierarchy is no Hierarchy of its classes",
+        )
         _expect(_is_int(self.views) and 1 <= self.views <= 1000, f"views is {self.views}; 1 to 1000 are expected")
         _expect(_is_number(self.fps) and self.fps > 0, f"fps is {self.fps}; a positive number is expected")
         _expect(_is_number(self.seconds) and self.seconds >= 0, f"seconds is {self.seconds}; 0 or a positive number is expected")
@@ -198,7 +205,8 @@ class Bundle:
         """Everything but the weights, as JSON-able values, with the file's hash."""
         fields = {name: value for name, value in vars(self).items() if name in self.__dataclass_fields__ and name != "state"}
         fitted = None if self.calibration is None else self.calibration.to_dict()
-        return {**fields, "classes": list(self.classes), **_inputs(self), "calibration": fitted, "hash": self.hash}
+        levels = None if self.hierarchy is None else self.hierarchy.to_dict()
+        return {**fields, "classes": list(self.classes), **_inputs(self), "calibration": fitted, "hierarchy": levels, "hash": self.hash}
 
     @property
     def takes(self) -> str:
@@ -223,6 +231,8 @@ class Bundle:
         ]
         if self.calibration is not None:
             lines.append(f"  answers  calibrated: {self.calibration.describe()}")
+        if self.hierarchy is not None:
+            lines.append(f"  levels   {', '.join(map(str, self.hierarchy.counts))} superclasses")
         return "\n".join([*lines, *ending(self.result, self.notes)])
 
 
@@ -292,10 +302,11 @@ def _serialise(bundle: Bundle) -> tuple[bytes, str]:
 
 def about_of(bundle: Bundle) -> dict[str, Any]:
     """Everything but the weights, as it is written to a file."""
-    about = {f.name: getattr(bundle, f.name) for f in fields(bundle) if f.name not in ("state", "calibration", *_INPUTS)}
+    about = {f.name: getattr(bundle, f.name) for f in fields(bundle) if f.name not in ("state", "calibration", "hierarchy", *_INPUTS)}
     # Left out where there is none, so that such bundles have the bytes, and the hash, that they always had.
     fitted = {} if bundle.calibration is None else {"calibration": bundle.calibration.to_dict()}
-    return {**about, **_inputs(bundle), **fitted}
+    levels = {} if bundle.hierarchy is None else {"hierarchy": bundle.hierarchy.to_dict()}
+    return {**about, **_inputs(bundle), **fitted, **levels}
 
 
 def bundle_of(about: Any, state: Mapping[str, Tensor]) -> Bundle:
@@ -303,11 +314,15 @@ def bundle_of(about: Any, state: Mapping[str, Tensor]) -> Bundle:
     _expect(isinstance(about, dict), "the bundle's metadata is not a mapping")
     known = {f.name for f in fields(Bundle)} - {"state"}
     # Bundles of skeletons alone were written before there were other modalities.
-    about = {"depth": None, "inertial": None, "video": None, "calibration": None, **about}
+    about = {"depth": None, "inertial": None, "video": None, "calibration": None, "hierarchy": None, **about}
     _expect(about.keys() == known, f"the bundle's metadata lacks or adds {', '.join(sorted(about.keys() ^ known))}")
     inputs = {name: None if about[name] is None else _settings(kind, about[name], name) for name, kind in _INPUTS.items()}
     fitted = None if about["calibration"] is None else Calibration.of(about["calibration"])
-    return Bundle(state=state, **{**about, **inputs, "calibration": fitted})
+    try:
+        levels = None if about["hierarchy"] is None else Hierarchy.of(about["hierarchy"])
+    except KinemaError as error:
+        raise BundleError(f"the bundle's hierarchy: {error}") from error
+    return Bundle(state=state, **{**about, **inputs, "calibration": fitted, "hierarchy": levels})
 
 
 def _inputs(bundle: Bundle) -> dict[str, Any]:
