@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kinema._cache_folder import cache_folder
 from kinema._published import check, check_file, download
@@ -32,7 +32,6 @@ _FILES = {
 }
 ARCHITECTURES = tuple(_FILES)
 _LARGEST = 400 << 20  # bytes; the largest of the files has 241 million
-_ANCHOR = "layer1.0.conv1.weight"
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,21 +60,23 @@ class ImageNetWeights:
         values = [(tensor, value) for name, tensor in self.state.items() if (value := wanted.get(name.rpartition(".")[2])) is not None]
         return bool(values) and all(bool((tensor == value).all()) for tensor, value in values)
 
-    def placed(self, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors under the names that they have in a model with the state dict `own`, repeated over time where its kernels span it.
+    def placed(self, model: nn.Module) -> dict[str, Tensor]:
+        """The tensors under the names that they have in a model, inflated as its ResNet needs them where its kernels span time.
 
         Raises `RecipeError` for a model without a ResNet, or with one of another depth.
         """
-        prefixes = [name.removesuffix(_ANCHOR) for name in own if name.endswith(_ANCHOR)]
-        if not prefixes:
+        networks = {name: module for name, module in model.named_modules() if isinstance(module, ResNet)}
+        if not networks:
             raise RecipeError(f"init.arch: the model has no ResNet that {self.model}'s weights could go to")
         found = {}
-        for prefix in prefixes:
-            ours = {name.removeprefix(prefix): tensor for name, tensor in own.items() if name.startswith(prefix)}
-            stages = {_stage(name) for name in ours} & {f"layer{i}" for i in range(1, 5)}
-            if any((name in ours) != (name in _names(self.model)) for name in {*ours, *_names(self.model)} if _stage(name) in stages):
-                raise RecipeError(f"init.arch: the model's ResNet {prefix.rstrip('.')!r} is no {self.model}, whose weights are given")
-            found |= {prefix + name: inflated(tensor, ours[name]) if name in ours else tensor for name, tensor in self.state.items()}
+        for name, network in networks.items():
+            ours, prefix = network.state_dict(), f"{name}." if name else ""
+            stages = {_stage(key) for key in ours} & {f"layer{i}" for i in range(1, 5)}
+            if any((key in ours) != (key in _names(self.model)) for key in {*ours, *_names(self.model)} if _stage(key) in stages):
+                raise RecipeError(f"init.arch: the model's ResNet {name!r} is no {self.model}, whose weights are given")
+            found |= {
+                prefix + key: inflated(tensor, ours[key], network.centred) if key in ours else tensor for key, tensor in self.state.items()
+            }
         return found
 
 

@@ -88,7 +88,7 @@ def _load(model: nn.Module, init: InitConfig, layout: str | None, account: Accou
     own = model.state_dict()
     state = bundle.state
     if isinstance(bundle, ImageNetWeights):
-        state = bundle.placed(own)
+        state = bundle.placed(model)
         if bundle.folded:
             account.notes.append(_keep_folded(model, init, bundle, state))
     head = tuple(model.head_prefixes()) if init.layers == "backbone" else ()
