@@ -61,8 +61,8 @@ class HCN(nn.Module):
         self.config = config
         self.joint = _Stream(config, shape)
         self.motion = _Stream(config, shape)
-        self.conv5 = nn.Conv2d(2 * config.widths[3], config.widths[4], 3, padding=1)
-        self.conv6 = nn.Conv2d(config.widths[4], config.widths[5], 3, padding=1)
+        self.conv5 = _Conv2d(2 * config.widths[3], config.widths[4], 3, padding=1)
+        self.conv6 = _Conv2d(config.widths[4], config.widths[5], 3, padding=1)
         self.dropout = Dropout(config.dropout)
         steps = 1 if config.mean_time else shape.frames // 16
         self.num_features = config.widths[5] * steps * (config.widths[1] // 16)
@@ -106,9 +106,9 @@ class HCN(nn.Module):
         x = torch.cat(parts) if len(parts) > 1 else parts[0]
         x = self.dropout(x)
         # ReLU after the pool rather than before it: the same values from a quarter of the elements.
-        x = F.relu(F.max_pool2d(_apply(self.conv5, x), 2))
+        x = F.relu(F.max_pool2d(self.conv5(x), 2))
         x = self.dropout(x)
-        return F.relu(F.max_pool2d(_apply(self.conv6, x), 2))
+        return F.relu(F.max_pool2d(self.conv6(x), 2))
 
     def forward_head(self, features: Tensor) -> Tensor:
         x = self.dropout(features)
@@ -129,8 +129,8 @@ class _Stream(nn.Module):
         self.conv1 = nn.Conv2d(shape.channels, one, 1, bias=not config.batch_norm)
         self.norm1 = nn.BatchNorm2d(one) if config.batch_norm else None
         self.conv2 = nn.Conv2d(one, two, (3, 1), padding=(1, 0))
-        self.conv3 = nn.Conv2d(len(shape.layout), three, 3, padding=1)
-        self.conv4 = nn.Conv2d(three, four, 3, padding=1)
+        self.conv3 = _Conv2d(len(shape.layout), three, 3, padding=1)
+        self.conv4 = _Conv2d(three, four, 3, padding=1)
 
     def first_layer(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Weight and bias of conv1 together with its batch norm. As conv1 is linear, the mean and variance of its output
@@ -158,12 +158,13 @@ class _Stream(nn.Module):
         x = embed_joints(x, weight, bias, self.conv2.weight, self.conv2.bias)
         # The joints become the channels of a T x widths[1] map, channels last in memory.
         x = x.transpose(2, 3).contiguous().permute(0, 3, 1, 2)
-        x = F.max_pool2d(_apply(self.conv3, x), 2)
-        return F.max_pool2d(_apply(self.conv4, x), 2)
+        x = F.max_pool2d(self.conv3(x), 2)
+        return F.max_pool2d(self.conv4(x), 2)
 
 
-def _apply(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    return conv2d(x, layer.weight, layer.bias, layer.padding[0])
+class _Conv2d(nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return conv2d(x, self.weight, self.bias, self.padding[0])
 
 
 _PAPER = "Li et al., Co-occurrence Feature Learning from Skeleton Data with Hierarchical Aggregation, IJCAI 2018"
