@@ -108,6 +108,11 @@ class HeatmapNetwork(DrawsHeatmaps, ABC):
     """One pathway on heatmaps: subclasses make `width` features a pixel of volumes (B, T, H, W, C) in `body`."""
 
     width: int
+    taps: nn.ModuleList  # one for each stage
+
+    def show(self, stage: int, x: Tensor) -> None:
+        """A stage's map, (B, t, h, w, C), for whoever looks at its tap, channels second."""
+        self.taps[stage](x.permute(0, 4, 1, 2, 3))
 
     def reset_classifier(self, num_classes: int) -> None:
         self.fc = self.new_classifier(self.width, num_classes)

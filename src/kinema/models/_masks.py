@@ -31,3 +31,12 @@ def fill_missing(x: Tensor, mask: Tensor) -> Tensor:
 def present(mask: Tensor) -> Tensor:
     """(B, M) bool: persons of whom anything was observed."""
     return mask.flatten(2).any(2)
+
+
+def largest_of_persons(found: Tensor, there: Tensor) -> Tensor:
+    """(B, ...): the largest over the persons of each clip of `found` (n, ...), one row for each True of `there` (B, M); 0 where
+    nobody is there."""
+    rows = there.flatten().nonzero().squeeze(1)
+    every = found.new_full((there.numel(), *found.shape[1:]), -torch.inf).index_put((rows,), found)
+    nobody = ~there.any(1).view(-1, *[1] * (found.ndim - 1))
+    return every.unflatten(0, there.shape).amax(1).masked_fill(nobody, 0)

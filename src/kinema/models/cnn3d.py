@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from kinema.errors import RecipeError
 from kinema.models._image import initialise
+from kinema.models._stages import Tap, tap_names
 from kinema.models.registry import ModelInfo, VideoShape, register
 
 
@@ -79,6 +80,7 @@ class Cnn3d(nn.Module):
             self.convolutions.append(nn.Conv3d(given, width, kernel, config.stride, padding, bias=not config.norm))
             self.norms.append(nn.BatchNorm3d(width) if config.norm else nn.Identity())
         self.drop_channels = nn.Dropout3d(config.drop_channels)
+        self.taps = nn.ModuleList(Tap() for _ in config.channels)
         widths = (self._map_features(shape), *config.hidden)
         self.hidden = nn.ModuleList(nn.Linear(*pair) for pair in itertools.pairwise(widths))
         self.head_dropout = nn.Dropout(config.dropout)
@@ -94,13 +96,17 @@ class Cnn3d(nn.Module):
     def head_prefixes(self) -> tuple[str, ...]:
         return ("classifier.",)
 
+    def stages(self) -> tuple[str, ...]:
+        """Behind each convolution, pooled."""
+        return tap_names(self.taps)
+
     def forward_features(self, video: Tensor) -> Tensor:
         x = video.contiguous(memory_format=torch.channels_last_3d)
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+        for convolution, norm, tap in zip(self.convolutions, self.norms, self.taps, strict=True):
             x = F.relu(norm(convolution(x)))
             if self.config.pool:
                 x = F.max_pool3d(x, 2, ceil_mode=True)
-            x = self.drop_channels(x)
+            x = self.drop_channels(tap(x))
         x = self._pooled(x).flatten(1)
         for layer in self.hidden:
             x = F.relu(layer(x))

@@ -104,6 +104,10 @@ class Crnn(nn.Module):
     def head_prefixes(self) -> tuple[str, ...]:
         return ("classifier.",)
 
+    def stages(self) -> tuple[str, ...]:
+        """Those of the encoder, whose rows are frames."""
+        return tuple(f"encoder.{name}" for name in self.encoder.stages())
+
     def encode(self, video: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, T, encoded_features): the encoder's last map of each frame, averaged into the grid, and its peaks."""
         batch, _, frames = video.shape[:3]
@@ -166,6 +170,9 @@ class _FrameCnn(ImageNetwork):
             layers += [nn.Conv2d(given, width, kernel, 2), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
         self.convolutions = nn.Sequential(*layers)
         initialise(self)
+
+    def stages(self) -> tuple[str, ...]:
+        return tuple(f"convolutions.{i}" for i, layer in enumerate(self.convolutions) if isinstance(layer, nn.ReLU))
 
     def forward_map(self, x: Tensor, frames: int = 1) -> Tensor:
         return self.convolutions(x)

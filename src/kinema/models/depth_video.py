@@ -73,6 +73,10 @@ class DepthVideo(nn.Module):
     def head_prefixes(self) -> tuple[str, ...]:
         return ("classifier.",)
 
+    def stages(self) -> tuple[str, ...]:
+        """The encoder's blocks, whose rows are frames, and the blocks over time."""
+        return tuple(f"{name}.{i}" for name in ("blocks", "temporal") for i in range(len(getattr(self, name))))
+
     def forward_features(self, depth: Tensor) -> Tensor:
         batch, _, frames = depth.shape[:3]
         # All frames of all clips as one batch of images, channels last in memory: a CPU convolves them fastest so.

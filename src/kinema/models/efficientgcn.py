@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from kinema.errors import DataError, RecipeError
 from kinema.layout import Layout, get_layout
 from kinema.models._masks import fill_missing
+from kinema.models._stages import Tap
 from kinema.models.registry import ModelInfo, PoseShape, register
 
 # The published tree of NTU RGB+D's joints, rooted at the middle of the spine; finger tips hang on thumbs, thumbs on hands.
@@ -88,6 +89,7 @@ class EfficientGCN(nn.Module):
             blocks.append(_Block(width, out, depth, 2, config, graph))
             width = out
         self.blocks = nn.Sequential(*blocks)
+        self.joined = Tap()
         self.dropout = nn.Dropout(config.dropout)
         self.num_features = width
         self.reset_classifier(num_classes)
@@ -99,13 +101,17 @@ class EfficientGCN(nn.Module):
     def head_prefixes(self) -> tuple[str, ...]:
         return ("fc.",)
 
+    def stages(self) -> tuple[str, ...]:
+        """The joined branches, and the blocks behind them; persons are rows of their own."""
+        return ("joined", *(f"blocks.{i}" for i in range(len(self.blocks))))
+
     def forward_features(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         if mask is not None:
             x = fill_missing(x, mask).masked_fill(~mask.any(3)[..., None, None], 0)
         x = F.pad(x, (0, 0, 0, 0, 0, max(0, self.config.frames - x.shape[2])))
         persons = x.shape[1]
         x = x.flatten(0, 1).permute(0, 3, 1, 2)
-        x = torch.cat([branch(part) for branch, part in zip(self.branches, self._inputs(x), strict=True)], 1)
+        x = self.joined(torch.cat([branch(part) for branch, part in zip(self.branches, self._inputs(x), strict=True)], 1))
         return self.blocks(x).mean((2, 3)).unflatten(0, (-1, persons)).mean(1)
 
     def _inputs(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -165,10 +171,13 @@ class _Spatial(nn.Module):
         self.norm = nn.BatchNorm2d(out)
         self.residual = nn.Identity() if width == out else _normed(nn.Conv2d(width, out, 1))
 
+        # Whichever order has less to multiply by the graph.
+        self.graph_first = width < out
+        self.reads_weights = ("conv",) if self.graph_first else ()  # see `kinema.models._compact`
+
     def forward(self, x: Tensor) -> Tensor:
         graph = (self.graph * self.edge).to(x.dtype)  # (K, V, W): from joint v to joint w
-        first = self.conv.in_channels < self.norm.num_features  # whichever order has less to multiply by the graph
-        y = self._graph_first(x, graph) if first else self._graph_last(x, graph)
+        y = self._graph_first(x, graph) if self.graph_first else self._graph_last(x, graph)
         return F.silu(self.norm(y) + self.residual(x))
 
     def _graph_last(self, x: Tensor, graph: Tensor) -> Tensor:

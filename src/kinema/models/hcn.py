@@ -6,6 +6,7 @@ Aggregation, IJCAI 2018.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 from kinema.errors import RecipeError
 from kinema.layout import get_layout
 from kinema.models._cpu import Dropout, conv2d, embed_joints
-from kinema.models._masks import fill_missing, present
+from kinema.models._masks import fill_missing, largest_of_persons, present
+from kinema.models._stages import Tap, tap_names
 from kinema.models.registry import ModelInfo, PoseShape, register
 
 # Sequences (of one person each) that go through the first four layers at a time on a CPU: what is made of so many stays in
@@ -64,6 +66,7 @@ class HCN(nn.Module):
         self.conv5 = _Conv2d(2 * config.widths[3], config.widths[4], 3, padding=1)
         self.conv6 = _Conv2d(config.widths[4], config.widths[5], 3, padding=1)
         self.dropout = Dropout(config.dropout)
+        self.taps = nn.ModuleList(Tap() for _ in range(3))
         steps = 1 if config.mean_time else shape.frames // 16
         self.num_features = config.widths[5] * steps * (config.widths[1] // 16)
         self.reset_classifier(num_classes)
@@ -77,25 +80,32 @@ class HCN(nn.Module):
     def head_prefixes(self) -> tuple[str, ...]:
         return ("fc7.", "fc8.") if self.config.hidden else ("fc8.",)
 
+    def stages(self) -> tuple[str, ...]:
+        """Behind conv4, conv5 and conv6; what is shown is averaged over the map, the largest over persons."""
+        return tap_names(self.taps)
+
     def forward_features(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        persons = None
+        batch, persons, there = *x.shape[:2], None
         if mask is not None:
             x = fill_missing(x, mask)
-            persons = present(mask)
-            if persons.all():
-                persons = None
+            there = present(mask)
+            if there.all():
+                there = None
         rows = x.flatten(0, 1)
-        maps = self._person_maps(rows if persons is None else rows[persons.flatten()])
-        if persons is not None:
-            absent = maps.new_full((len(rows), *maps.shape[1:]), -torch.inf)
-            maps = absent.index_put((persons.flatten().nonzero().squeeze(1),), maps)
-        maps = maps.unflatten(0, x.shape[:2]).amax(1)
-        if persons is not None:
-            maps = maps.masked_fill(~persons.any(1)[:, None, None, None], 0)
+
+        def of_clips(maps: Tensor) -> Tensor:
+            return maps.unflatten(0, (batch, persons)).amax(1) if there is None else largest_of_persons(maps, there)
+
+        maps = of_clips(self._person_maps(rows if there is None else rows[there.flatten()], of_clips))
         return maps.mean(2).flatten(1) if self.config.mean_time else maps.flatten(1)
 
-    def _person_maps(self, x: Tensor) -> Tensor:
-        """(N, T, V, C) to (N, widths[5], T // 16, widths[1] // 16)."""
+    def _person_maps(self, x: Tensor, of_clips: Callable[[Tensor], Tensor]) -> Tensor:
+        """(N, T, V, C) to (N, widths[5], T // 16, widths[1] // 16). `of_clips` puts the rows of each clip's persons together."""
+
+        def show(stage: int, maps: Tensor) -> None:
+            if self.taps[stage].watched:
+                self.taps[stage](of_clips(maps.mean((2, 3))))
+
         motion = F.pad(x[:, 1:] - x[:, :-1], (0, 0, 0, 0, 1, 0))
         streams = [(stream, *stream.first_layer(part)) for stream, part in ((self.joint, x), (self.motion, motion))]
         size = _CPU_CHUNK if x.device.type == "cpu" and not torch.compiler.is_compiling() else max(len(x), 1)
@@ -104,11 +114,15 @@ class HCN(nn.Module):
             for pair in zip(x.split(size), motion.split(size), strict=True)
         ]
         x = torch.cat(parts) if len(parts) > 1 else parts[0]
+        show(0, x)
         x = self.dropout(x)
         # ReLU after the pool rather than before it: the same values from a quarter of the elements.
         x = F.relu(F.max_pool2d(self.conv5(x), 2))
+        show(1, x)
         x = self.dropout(x)
-        return F.relu(F.max_pool2d(self.conv6(x), 2))
+        x = F.relu(F.max_pool2d(self.conv6(x), 2))
+        show(2, x)
+        return x
 
     def forward_head(self, features: Tensor) -> Tensor:
         x = self.dropout(features)
@@ -122,6 +136,8 @@ class HCN(nn.Module):
 
 class _Stream(nn.Module):
     """conv1 to conv4: (N, T, V, C) to (N, widths[3], T // 4, widths[1] // 4)."""
+
+    reads_weights = ("conv1", "conv2")  # see `kinema.models._compact`
 
     def __init__(self, config: HCNConfig, shape: PoseShape):
         super().__init__()

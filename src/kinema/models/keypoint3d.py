@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from kinema.errors import RecipeError, unknown
 from kinema.layout import get_layout
 from kinema.models._masks import fill_missing, present
+from kinema.models._stages import Tap, tap_names
 from kinema.models._volumes import ConvNorm
 from kinema.models.registry import ModelInfo, PoseShape, register
 from kinema.transforms.boxes import tight_box
@@ -29,6 +30,7 @@ _ORDERS = {
 }
 _AXES = {"persons": 1, "frames": 2, "joints": 3, "coordinates": 4}  # of (B, M, T, V, C)
 _POOLED_BEFORE = (1, 2, 4, 6)  # layers, counted from 0, in front of which an average is taken
+_SHOWN = (0, 1, 3, 5, 7)  # layers, the last ones before the poolings and at the end, whose maps are stages
 _NORMALISED = ("none", "image", "box")
 
 
@@ -107,6 +109,7 @@ class KeypointCNN3D(nn.Module):
             extent = [size + 2 * (side // 2) - side + 1 for size, side in zip(extent, kernel, strict=True)]
             width = out
         self.any_image_unit = config.normalise == "box"  # pixels and scaled coordinates are the same to it
+        self.taps = nn.ModuleList(Tap() for _ in _SHOWN)
         self.dropout = nn.Dropout(config.dropout)
         self.num_features = width * extent[0] * extent[1] * extent[2]
         self.reset_classifier(num_classes)
@@ -154,12 +157,17 @@ class KeypointCNN3D(nn.Module):
             x = self.mix(x.transpose(3, 4)).transpose(3, 4)
         return x
 
+    def stages(self) -> tuple[str, ...]:
+        return tap_names(self.taps)
+
     def forward_features(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         x = self._points(x, mask).permute(0, *self.places).contiguous()
         for i, layer in enumerate(self.layers):
             if i in _POOLED_BEFORE:
                 x = F.avg_pool3d(x.permute(0, 4, 1, 2, 3), *self._pool(list(x.shape[1:4]))).permute(0, 2, 3, 4, 1)
             x = layer(x)
+            if i in _SHOWN:
+                self.taps[_SHOWN.index(i)](x.permute(0, 4, 1, 2, 3))
         return x.permute(0, 4, 1, 2, 3).flatten(1)
 
     def forward_head(self, features: Tensor) -> Tensor:

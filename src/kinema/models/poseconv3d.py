@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from kinema.errors import DataError, RecipeError
 from kinema.layout import get_layout
 from kinema.models._heatmap_network import HeatmapConfig, HeatmapNetwork
+from kinema.models._stages import Tap, TappedStages, tap_names
 from kinema.models._volumes import ConvNorm, average_pool, max_pool
 from kinema.models.registry import ModelInfo, PoseShape, register
 
@@ -54,7 +55,8 @@ class SlowOnly(HeatmapNetwork):
             planes = config.width * 2**stage
             stages.append(bottlenecks(width, planes, blocks, (stride, 2, 2), bool(inflate)))
             width = 4 * planes
-        self.stages = nn.ModuleList(stages)
+        self.stages = TappedStages(stages)
+        self.taps = nn.ModuleList(Tap() for _ in stages)
         self.width = width
         # Stages before the first one that looks at other frames, or leaves some out.
         still = zip(config.inflate, config.temporal_strides, strict=True)
@@ -62,16 +64,19 @@ class SlowOnly(HeatmapNetwork):
         self.reset_classifier(num_classes)
 
     def body(self, x: Tensor) -> Tensor:
-        parts = x.split(_CPU_FRAMES, 1) if x.device.type == "cpu" and not torch.is_grad_enabled() else (x,)
+        watched = any(tap.watched for tap in self.taps)
+        parts = x.split(_CPU_FRAMES, 1) if x.device.type == "cpu" and not torch.is_grad_enabled() and not watched else (x,)
         done = []
         for part in parts:
             part = max_pool(self.stem(part))
-            for stage in self.stages[: self._still]:
+            for i, stage in enumerate(self.stages[: self._still]):
                 part = stage(part)
+                self.show(i, part)
             done.append(part)
         x = torch.cat(done, 1) if len(done) > 1 else done[0]
-        for stage in self.stages[self._still :]:
+        for i, stage in enumerate(self.stages[self._still :], self._still):
             x = stage(x)
+            self.show(i, x)
         return x
 
 
@@ -118,14 +123,22 @@ class C3D(HeatmapNetwork):
         self.conv2a = ConvNorm(one, two, cube)
         self.conv3a, self.conv3b = ConvNorm(two, four, cube), ConvNorm(four, four, cube)
         self.conv4a, self.conv4b = ConvNorm(four, eight, cube), ConvNorm(eight, eight, cube)
+        self.taps = nn.ModuleList(Tap() for _ in range(4))
         self.width = eight
         self.reset_classifier(num_classes)
 
+    def stages(self) -> tuple[str, ...]:
+        """The maps between the poolings."""
+        return tap_names(self.taps)
+
     def body(self, x: Tensor) -> Tensor:
-        x = average_pool(self.conv1a(x))
-        x = average_pool(self.conv2a(x))
-        x = average_pool(self.conv3b(self.conv3a(x)))
-        return self.conv4b(self.conv4a(x))
+        layers = ((self.conv1a,), (self.conv2a,), (self.conv3a, self.conv3b), (self.conv4a, self.conv4b))
+        for stage, convolutions in enumerate(layers):
+            x = average_pool(x) if stage else x
+            for convolution in convolutions:
+                x = convolution(x)
+            self.show(stage, x)
+        return x
 
 
 @dataclass(frozen=True)
@@ -162,15 +175,17 @@ class X3D(HeatmapNetwork):
                 layers.append(_Widening(width, wide, out, 2 if block == 0 else 1))
                 width = out
             stages.append(nn.Sequential(*layers))
-        self.stages = nn.ModuleList(stages)
+        self.stages = TappedStages(stages)
+        self.taps = nn.ModuleList(Tap() for _ in stages)
         self.width = int(width * config.expand)
         self.last = ConvNorm(width, self.width)
         self.reset_classifier(num_classes)
 
     def body(self, x: Tensor) -> Tensor:
         x = self.stem_time(self.stem_space(x))
-        for stage in self.stages:
+        for i, stage in enumerate(self.stages):
             x = stage(x)
+            self.show(i, x)
         return self.last(x)
 
 

@@ -7,7 +7,9 @@ Smaller, Faster and Better, ACM Multimedia Asia 2019.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +17,8 @@ from torch import Tensor, nn
 
 from kinema.errors import RecipeError, unknown
 from kinema.layout import Layout, get_layout
-from kinema.models._masks import fill_missing, present
+from kinema.models._masks import fill_missing, largest_of_persons, present
+from kinema.models._stages import Tap, tap_names
 from kinema.models.registry import ModelInfo, PoseShape, register
 
 FEATURES = ("distance", "position", "bone", "motion")
@@ -70,6 +73,7 @@ class TemporalCNN(nn.Module):
         self.dropout = _Dropout(config.dropout)
         widths = (self.embed_norm.num_features, *config.widths)
         self.blocks = nn.ModuleList(_Block(*pair, config.kernel) for pair in itertools.pairwise(widths))
+        self.taps = nn.ModuleList(Tap() for _ in config.widths)
         self.head_dropout = nn.Dropout(config.head_dropout)
         self.num_features = 2 * config.widths[-1]
         self.reset_classifier(num_classes)
@@ -81,19 +85,34 @@ class TemporalCNN(nn.Module):
     def head_prefixes(self) -> tuple[str, ...]:
         return ("classifier.",)
 
+    def stages(self) -> tuple[str, ...]:
+        """Behind each block; what is shown is averaged over time, the largest over persons."""
+        return tap_names(self.taps)
+
     def forward_features(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         batch, persons = x.shape[:2]
         x = x.flatten(0, 1)
         if mask is None or mask.all():
-            return self._person_features(x, None).unflatten(0, (batch, persons)).amax(1)
+
+            def of_clips(rows: Tensor) -> Tensor:
+                return rows.unflatten(0, (batch, persons)).amax(1)
+
+            return of_clips(self._person_features(x, None, of_clips))
         there = present(mask)
         rows = there.flatten().nonzero().squeeze(1)
-        found = self._person_features(x[rows], mask.flatten(0, 1)[rows]) if len(rows) else x.new_zeros(0, self.num_features)
-        features = found.new_full((batch * persons, self.num_features), -torch.inf).index_put((rows,), found)
-        return features.unflatten(0, (batch, persons)).amax(1).masked_fill(~there.any(1, keepdim=True), 0)
+        of_present = partial(largest_of_persons, there=there)
+        if not len(rows):
+            return of_present(self._nobody(x, of_present))
+        return of_present(self._person_features(x[rows], mask.flatten(0, 1)[rows], of_present))
 
-    def _person_features(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """(N, T, V, C) and its mask (N, T, V) to (N, num_features)."""
+    def _nobody(self, x: Tensor, of_clips: Callable[[Tensor], Tensor]) -> Tensor:
+        """(0, num_features), where no clip shows anybody."""
+        for tap, width in zip(self.taps, self.config.widths, strict=True):
+            tap(of_clips(x.new_zeros(0, width)))
+        return x.new_zeros(0, self.num_features)
+
+    def _person_features(self, x: Tensor, mask: Tensor | None, of_clips: Callable[[Tensor], Tensor]) -> Tensor:
+        """(N, T, V, C) and its mask (N, T, V) to (N, num_features). `of_clips` puts the rows of each clip's persons together."""
         with torch.autocast(x.device.type, enabled=False):  # coordinates need their digits
             x = self.known(*self.geometry(x, mask))
         groups = x.flatten(0, 1).split(self.geometry.sizes, 1)
@@ -101,8 +120,10 @@ class TemporalCNN(nn.Module):
         embedded = F.relu(self.embed_norm(embedded))
         # To (N, channels, 1, T), channels last in memory as it is: convolutions are at their fastest so on a CPU.
         x = embedded.unflatten(0, (-1, 1, x.shape[1])).permute(0, 3, 1, 2)
-        for i, block in enumerate(self.blocks):
+        for i, (block, tap) in enumerate(zip(self.blocks, self.taps, strict=True)):
             x = block(self.dropout(F.max_pool2d(x, (1, 2)) if i else x))
+            if tap.watched:
+                tap(of_clips(x.mean((2, 3))))
         return torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
 
     def forward_head(self, features: Tensor) -> Tensor:
