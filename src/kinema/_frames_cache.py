@@ -2,7 +2,8 @@
 
 Decoding costs more than all that follows, epoch after epoch. So the frames of a data set that fits are decoded once, by several
 threads, and kept under frames/ of the cache folder, in files that are read through memory maps. A video is known there by path,
-size, time of change and part of it, by the decoder's code and by the size of its frames; a changed file is decoded anew. All that
+size, time of change and part of it, by the decoder's code, by the size of its frames and by what is cut out of them; a changed file is
+decoded anew. All that
 is kept takes at most $KINEMA_FRAMES_GB gigabytes (8; 0 keeps nothing): what was not used for longest makes room, and where that is
 not enough videos are decoded on the fly. Files are put in their place whole, one quarter of a gigabyte after another: whoever
 interrupts the decoding loses the last of them. Anything there may be deleted at any time.
@@ -37,6 +38,7 @@ LIMIT_GB = 8.0
 PACK_BYTES = 256 << 20
 _LONGEST = 512 << 20  # bytes of the frames of one video, beyond which none of them are kept
 _FREE = 1 << 30  # bytes that are left free on the disk
+_AT_ONCE = 64  # whole pictures that are held for what is cut out of them
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -44,8 +46,8 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Resize:
-    """The size of the pictures that a model's `height` x `width` pixels are cut from: with `stretch` just those, else pictures in their
-    own proportions that cover them, their shorter side at least `short` pixels long."""
+    """The size of the pictures that a model's `height` x `width` pixels are cut from: pictures in their own proportions that cover them,
+    or with `stretch` just those; the shorter side of either is at least `short` pixels long."""
 
     height: int
     width: int
@@ -55,14 +57,16 @@ class Resize:
     def whole(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) that pictures of the given size are made to have."""
         if self.stretch:
-            return self.height, self.width
+            scale = max(1.0, self.short / min(self.height, self.width))
+            return round(self.height * scale), round(self.width * scale)
         scale = self._scale(height, width)
         return max(self.height, round(height * scale)), max(self.width, round(width * scale))
 
     def kept(self, height: int, width: int) -> tuple[int, int]:
         """The size that they are decoded in: never more than they have, for what is made larger later need not be kept larger."""
         if self.stretch:
-            return min(self.height, height), min(self.width, width)
+            whole = self.whole(height, width)
+            return min(whole[0], height), min(whole[1], width)
         return self.whole(height, width) if self._scale(height, width) < 1 else (height, width)
 
     def _scale(self, height: int, width: int) -> float:
@@ -74,16 +78,25 @@ class Frames:
 
     `lengths`: frames that each shows; `errors`: what is wrong with those that cannot be read, by their number; their length is 0.
     `head`: how many of the first frames are asked for most of all, and so worth keeping; 0: any of them. `keep`: decode those that are
-    not kept yet, now; without, nothing is written.
+    not kept yet, now; without, nothing is written. `places`: of each video what is cut out of its pictures before they are resized, (4,)
+    top, left, height, width as shares of a picture, (N, 4) for each of its frames, all of one size, or None for whole pictures.
     """
 
-    def __init__(self, sources: Sequence[VideoSource], resize: Resize, head: int = 0, keep: bool = False):
+    def __init__(
+        self,
+        sources: Sequence[VideoSource],
+        resize: Resize,
+        head: int = 0,
+        keep: bool = False,
+        places: Sequence[np.ndarray | None] | None = None,
+    ):
         self._sources, self._resize, self._head = list(sources), resize, head
+        self._places = list(places) if places is not None else [None] * len(self._sources)
         self._records: dict[int, Record] = {}
         self.errors: dict[int, DataError] = {}
         folder, limit = cache_folder(), _limit()
         store = _store(folder / "frames") if folder is not None and limit else None
-        keys = [None if store is None else _key(source) for source in self._sources]
+        keys = [None if store is None else _key(*each) for each in zip(self._sources, self._places, strict=True)]
         abouts = [None if store is None else self._find(i, store.records(key)) for i, key in enumerate(keys)]
         unknown = [i for i, about in enumerate(abouts) if about is None]
         for i, about in zip(unknown, in_threads(_look, [self._sources[i] for i in unknown]), strict=True):
@@ -92,7 +105,7 @@ class Frames:
             else:
                 abouts[i] = about
         self._abouts = [about or About(0, 0, 0) for about in abouts]
-        self.sizes = [resize.kept(about.height, about.width) if about.frames else (0, 0) for about in self._abouts]
+        self.sizes = [resize.kept(*self._shown(i, about)) if about.frames else (0, 0) for i, about in enumerate(self._abouts)]
         if store is not None:
             if keep:
                 self._keep(store, keys, set(unknown), limit)
@@ -106,7 +119,11 @@ class Frames:
 
     def whole(self, i: int) -> tuple[int, int]:
         """(height, width) that the pictures of video `i` have where nothing is cut off: its `sizes`, or more, see `Resize.whole`."""
-        return self._resize.whole(*self._abouts[i][1:])
+        return self._resize.whole(*self._shown(i, self._abouts[i]))
+
+    def _shown(self, i: int, about: About) -> tuple[int, int]:
+        """(height, width) of what is cut out of the pictures of video `i`, in its own pixels."""
+        return about[1:] if self._places[i] is None else pixels_of(self._places[i], about.height, about.width)[1]
 
     def read(self, i: int, frames: np.ndarray, threads: int | None = 1) -> np.ndarray:
         """(n, H, W, 3) uint8 RGB: `frames` (n,) of video `i`, in their order. `threads` that decode; None: as many as there are cores.
@@ -119,14 +136,32 @@ class Frames:
                 with contextlib.suppress(OSError):
                     record.pack.path.unlink()
                 self._records = {j: other for j, other in self._records.items() if other.pack is not record.pack}
-        return _decode(self._sources[i], frames, self._abouts[i], self.sizes[i], threads)
+        return self._decode(i, frames, threads)
+
+    def _decode(self, i: int, frames: np.ndarray, threads: int | None = 1) -> np.ndarray:
+        source, about, size, place = self._sources[i], self._abouts[i], self.sizes[i], self._places[i]
+        if place is None:
+            return _decode(source, frames, about, size, threads)
+        if place.ndim == 2 and len(place) != about.frames:
+            raise DataError(f"{len(place)} places to be cut out; one for each of its {about.frames} frames is expected", source.path)
+        shown = self._shown(i, about)
+        height, width = (max(round(own * part / cut), part) for own, part, cut in zip(about[1:], size, shown, strict=True))
+        made = np.empty((len(frames), *size, 3), np.uint8)
+        for start in range(0, len(frames), _AT_ONCE):  # whole pictures are many times as large as what is cut out of them
+            some = frames[start : start + _AT_ONCE]
+            corners = np.rint((place[some, :2] if place.ndim == 2 else place[None, :2].repeat(len(some), 0)) * (height, width))
+            corners = np.minimum(corners.astype(int), (height - size[0], width - size[1]))
+            pictures = _decode(source, some, about, (height, width), threads)
+            for j, (picture, (top, left)) in enumerate(zip(pictures, corners, strict=True)):
+                made[start + j] = picture[top : top + size[0], left : left + size[1]]
+        return made
 
     def _find(self, i: int, records: Iterable[Record]) -> About | None:
         """What video `i` is about, as far as it is known; its frames are noted where they are kept as they are wanted."""
         about = None
         for record in records:
             about = record.about
-            if (record.height, record.width) == self._resize.kept(about.height, about.width) and record.kept >= self._wanted(about):
+            if (record.height, record.width) == self._resize.kept(*self._shown(i, about)) and record.kept >= self._wanted(about):
                 self._records[i] = record
         return about
 
@@ -150,7 +185,7 @@ class Frames:
 
     def _write(self, store: _Store, keys: list[Key | None], wanted: list[int]) -> None:
         def decode(i: int) -> np.ndarray:
-            return _decode(self._sources[i], np.arange(self._wanted(self._abouts[i])), self._abouts[i], self.sizes[i])
+            return self._decode(i, np.arange(self._wanted(self._abouts[i])))
 
         def records() -> Iterator[tuple[Key, About, np.ndarray]]:
             with contextlib.closing(in_threads(decode, wanted)) as decoded:
@@ -291,8 +326,16 @@ def _decoder() -> str:
     return hashed.hexdigest()
 
 
-def _key(source: VideoSource) -> Key | None:
-    """By what a video is known: None where it is not there."""
+def pixels_of(place: np.ndarray, height: int, width: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """(..., 2) top and left, and the one height and width, in pixels of pictures of the given size, of places (..., 4) in shares."""
+    share = place.reshape(-1, 4)[0, 2:]
+    size = tuple(min(max(1, round(float(part) * whole)), whole) for part, whole in zip(share, (height, width), strict=True))
+    corner = np.rint(place[..., :2] * (height, width)).astype(int)
+    return np.minimum(corner, np.subtract((height, width), size)), size
+
+
+def _key(source: VideoSource, place: np.ndarray | None = None) -> Key | None:
+    """By what a video is known, and what is cut out of it: None where it is not there."""
     try:
         path = source.path.absolute()
         entries = sorted(os.scandir(path), key=lambda entry: entry.name) if path.is_dir() else []
@@ -303,7 +346,8 @@ def _key(source: VideoSource) -> Key | None:
     if not stats:
         stats = [("", stat.st_size, stat.st_mtime_ns)]
     about = repr((_decoder(), str(path), source.start, source.end, source.fps, stats))
-    digest = blake2b(about.encode(), digest_size=16).digest()
+    cut = b"" if place is None else np.round(place, 6).astype("<f8").tobytes()
+    digest = blake2b(about.encode() + cut, digest_size=16).digest()
     return int.from_bytes(digest[:8], "little", signed=True), int.from_bytes(digest[8:], "little", signed=True)
 
 

@@ -12,8 +12,12 @@ from kinema.shape import VideoShape
 
 VideoSampling = Literal["segments", "dense", "first", "every"]
 VideoFit = Literal["crop", "stretch"]
+VideoCrop = Literal["", "skeleton"]
+CropOf = Literal["clip", "person", "moving"]
 Colours = Literal["rgb", "grey"]
 Scale = Literal["unit", "signed", "imagenet"]
+
+CROP_FPS = 10.0  # pictures a second in which people are looked for, where pictures are to be cut to them
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,14 @@ class VideoInput:
             last frame.
         step: frames from one to the next, for "dense" and "every".
         height, width: pixels that a model is given.
+        crop: what of the pictures is looked at, before anything else: "" all of them; "skeleton" the box round the joints of the people,
+            within the border (Davoodikakhki, Yin, 2020, section 3.1). Joints are those of the clips in pixels of the video, or of
+            `data.camera` or `data.pose`; where there is nobody the whole picture is looked at.
+        crop_margin: by which the box grows on each of its four sides, as a share of its own.
+        crop_of: "clip", the box of all joints of all people in all frames; "person", of the one who is largest and seen for longest;
+            "moving", a box that goes along with the people, as large as the largest of all frames.
         fit: "crop" makes the shorter side `short` long and cuts out the middle (a random place in training, see `VideoAugment`);
-            "stretch" stretches the whole picture.
+            "stretch" stretches the whole picture; with `short` to one whose shorter side is that long, of which the middle is cut out.
         short: length of the shorter side before cutting; 0: as long as the picture needs to cover height and width.
         places: of the cut, over which test-time views go: 1, the middle alone; 3, also both ends of the longer side.
         colours: "rgb", three channels, or "grey", one.
@@ -43,6 +53,9 @@ class VideoInput:
     step: int = 1
     height: int = 112
     width: int = 112
+    crop: VideoCrop = ""
+    crop_margin: float = 0.1
+    crop_of: CropOf = "clip"
     fit: VideoFit = "crop"
     short: int = 0
     places: int = 1

@@ -19,11 +19,14 @@ from kinema.errors import DataError, RecipeError, unknown
 from kinema.shape import VideoShape
 from kinema.transforms import sampling, video
 from kinema.transforms.batches import Batch, usable
+from kinema.transforms.skeleton_box import places_of
 from kinema.transforms.video_config import VideoAugment, VideoInput
 
 _KNOWN = {
     "sampling": ("segments", "dense", "first", "every"),
     "fit": ("crop", "stretch"),
+    "crop": ("", "skeleton"),
+    "crop_of": ("clip", "person", "moving"),
     "colours": ("rgb", "grey"),
     "scale": tuple(video.SCALES),
 }
@@ -32,15 +35,24 @@ _KNOWN = {
 class VideoSamples:
     """Samples of videos, ready to be drawn in batches. Made by `from_clips`; attributes as in `kinema.transforms.batches.Samples`.
 
-    Every sample is of a whole clip. `kept`: how many of them are read from where their frames are kept decoded.
+    Every sample is of a whole clip. `kept`: how many of them are read from where their frames are kept decoded. `uncropped`: ids of clips
+    whose whole pictures are shown, because there is nobody whom `input.crop` could cut them to.
     """
 
     unit = "clips"
     saturated = ()
 
-    def __init__(self, input: VideoInput, clips: Sequence[Clip], frames: Frames, places: Sequence[int], skipped: Sequence[DataError] = ()):
+    def __init__(
+        self,
+        input: VideoInput,
+        clips: Sequence[Clip],
+        frames: Frames,
+        places: Sequence[int],
+        skipped: Sequence[DataError] = (),
+        uncropped: Sequence[str] = (),
+    ):
         """`places`: of the clips among `frames`."""
-        self.input, self.skipped = input, tuple(skipped)
+        self.input, self.skipped, self.uncropped = input, tuple(skipped), tuple(uncropped)
         self.clip_ids = tuple(clip.id for clip in clips)
         self._frames, self._places = frames, list(places)
         self.clip_of = torch.arange(len(clips))
@@ -57,7 +69,8 @@ class VideoSamples:
         keeps them too, as far as there is room: for samples that are drawn again and again.
 
         Raises `DataError` naming the clip that cannot be used: without video, a file that is not there or cannot be decoded
-        (`on_error="skip"` leaves it out, and lists it in `skipped`); `RecipeError` for impossible settings.
+        (`on_error="skip"` leaves it out, and lists it in `skipped`); `RecipeError` for impossible settings, and for skeletons of which
+        nobody says where in the pictures they are.
         """
         _check(input)
         sources, skipped = usable(clips, lambda clip: clip.video, on_error)
@@ -65,7 +78,8 @@ class VideoSamples:
         head = 0
         if input.sampling in ("first", "every"):
             head = (max(input.frames, input.test_frames) - 1) * _step(input) + 1
-        frames = Frames([source for _, source in sources], resize, head, keep)
+        cuts = places_of(sources, input.crop_of, input.crop_margin) if input.crop else [None] * len(sources)
+        frames = Frames([source for _, source in sources], resize, head, keep, cuts)
         number = {id(clip): i for i, (clip, _) in enumerate(sources)}
 
         def place(clip: Clip) -> int:
@@ -74,7 +88,8 @@ class VideoSamples:
             return number[id(clip)]
 
         kept, unread = usable([clip for clip, _ in sources], place, on_error)
-        return cls(input, [clip for clip, _ in kept], frames, [i for _, i in kept], [*skipped, *unread])
+        uncropped = [clip.id for clip, i in kept if input.crop and cuts[i] is None]
+        return cls(input, [clip for clip, _ in kept], frames, [i for _, i in kept], [*skipped, *unread], uncropped)
 
     def __len__(self) -> int:
         return len(self.clip_of)
@@ -196,9 +211,12 @@ def _check(input: VideoInput) -> None:
             raise RecipeError(f"video.{name} is {getattr(input, name)}; {least} to {most} is expected")
     if input.places not in (1, 3):
         raise RecipeError(f"video.places is {input.places}; 1 or 3 is expected")
-    for name, default in (("short", 0), ("places", 1)):
-        if input.fit == "stretch" and getattr(input, name) != default:
-            raise RecipeError(f"video.{name} is {getattr(input, name)}, but video.fit 'stretch' cuts nothing off; 'crop' does")
+    if input.fit == "stretch" and input.places > 1 and not input.short:
+        raise RecipeError(f"video.places is {input.places}, but video.fit 'stretch' cuts nothing off; 'crop' does, or video.short")
+    if not 0 <= input.crop_margin <= 1:
+        raise RecipeError(f"video.crop_margin is {input.crop_margin}; 0 to 1 is expected")
+    if not input.crop and (input.crop_of, input.crop_margin) != ("clip", VideoInput.crop_margin):
+        raise RecipeError("video.crop_of and video.crop_margin say how video.crop cuts, and nothing is cut; video.crop: skeleton does")
     if input.step > 1 and input.sampling not in ("dense", "every"):
         raise RecipeError(f"video.step is {input.step}, but video.sampling {input.sampling!r} has no step; dense and every have")
 
