@@ -16,6 +16,7 @@ from kinema.errors import BundleError, DataError, KinemaError
 from kinema.layout import Layout, get_layout
 from kinema.recognition.episodes import Episode, Episodes, Rule
 from kinema.recognition.recognizer import Recognizer
+from kinema.recognition.shipped import BUNDLES
 from kinema.recognition.stream import ActivityRecognizer, current_activities
 
 _SHOWN = 5
@@ -116,7 +117,7 @@ class LiveRecognizer:
 
     def __init__(
         self,
-        bundle: Recognizer | Bundle | str | Path = "everyday",
+        bundle: Recognizer | Bundle | str | Path = BUNDLES[2],
         *,
         layout: str | Layout = "coco17",
         source: str = "",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kinema.recognition.live import ActionEvent, LiveAnswer, LiveRecognizer
+from kinema.recognition.shipped import BUNDLES
 
 if TYPE_CHECKING:
     from kinema.estimation.poses import TrackedPose
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from kinema.layout import Layout
 
 STAGES = ("decode", "wait", "detect", "pose", "track", "recognise")
-DEFAULT_BUNDLE = "everyday"
+DEFAULT_BUNDLE = BUNDLES[2]
 
 
 @dataclass(frozen=True, eq=False)
