@@ -180,6 +180,19 @@ def test_of_joined_data_sets_each_has_its_own_protocol():
         validation_clips(bundle, dataset("far"))
 
 
+def test_of_joined_data_sets_each_may_be_cut_by_a_key_of_its_own():
+    bundle = trained_on("toy+other", protocol="train+train", val_by="clip+subject")
+    assert {clip.subject for clip in validation_clips(bundle, dataset())} == set("01234567")
+    assert len({clip.subject for clip in validation_clips(bundle, dataset("other"))}) == 4
+
+
+@pytest.mark.parametrize("recipe", [{}, {"data": {}}])
+def test_a_bundle_that_does_not_tell_what_trained_it_asks_for_data(recipe, tmp_path, capsys):
+    path = bundles.save(tiny_bundle(fields={"recipe": recipe}), tmp_path / "b.safetensors")
+    assert main(["calibrate", str(path)]) == 2
+    assert "does not tell what it was trained on; give --data" in capsys.readouterr().err
+
+
 def test_of_several_folds_the_trained_one_counts():
     data = replace(dataset(), protocols={"leave-one-out": leave_one_out("leave-one-out", "")})
     bundle = trained_on("toy", fold="3")
