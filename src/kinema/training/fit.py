@@ -1,7 +1,7 @@
 """From a recipe to a measured bundle: one run.
 
 Its folder holds recipe.yaml, log.csv, tensorboard/, last.ckpt (the whole state after the last complete epoch) and, at the end, what
-`kinema.training.run_folder` tells of.
+`kinema.training.run_folder` tells of. Where superclasses have to be found first, first-pass/ in it is a run of its own.
 """
 
 from __future__ import annotations
@@ -17,12 +17,26 @@ from torch import nn
 
 from kinema._write import write_whole
 from kinema.errors import KinemaError, RecipeError
+from kinema.hierarchy import Hierarchy, save_hierarchy
 from kinema.models.registry import create_model, model_config
 from kinema.training import typed
 from kinema.training.checkpoint import load_checkpoint, save_checkpoint
 from kinema.training.closed_form import fit_at_once, is_fitted_at_once
 from kinema.training.data import Prepared, prepare, prepare_whole
 from kinema.training.encoded import Encoder, encoded
+from kinema.training.hierarchy import (
+    FIRST_PASS,
+    HEADS,
+    HIERARCHY,
+    Heads,
+    finished_alike,
+    first_pass,
+    found_hierarchy,
+    given_hierarchy,
+    make_heads,
+    save_heads,
+    stages_of,
+)
 from kinema.training.importing import start_bundle
 from kinema.training.load import check_recipe, dump_recipe, load_recipe
 from kinema.training.loop import History, Stage, probabilities
@@ -66,9 +80,34 @@ def fit(recipe: Recipe, out: str | Path, resume: bool = False, progress: bool = 
     checkpoint = _open(out, recipe, resume)
     if checkpoint is not None and (out / RESULT).exists():
         return read_run(out)
+    first = _open(out / FIRST_PASS, first_pass(recipe), resume) if recipe.hierarchy.two_passes else None
     fabric.barrier()
     with reproducible(recipe, fabric):
-        return _fit(recipe, out, fabric, checkpoint, progress)
+        prepared, hierarchy = prepare(recipe), None
+        if recipe.hierarchy.wanted:
+            hierarchy = _superclasses(recipe, out, fabric, prepared, first, progress)
+        return _fit(recipe, out, fabric, prepared, hierarchy, checkpoint, progress)
+
+
+def _superclasses(
+    recipe: Recipe, out: Path, fabric: Fabric, prepared: Prepared, checkpoint: dict[str, Any] | None, progress: bool
+) -> Hierarchy:
+    """The superclasses that the recipe names; or those of a first pass, which is trained now, unless it is finished here or elsewhere."""
+    model, _ = make_model(recipe, prepared.train, len(prepared.classes))
+    if recipe.hierarchy.counts:
+        stages_of(recipe, model, len(recipe.hierarchy.counts))  # told before minutes are spent on a first pass
+    test_ids = prepared.test.clip_ids if prepared.test is not None else ()
+    hierarchy = given_hierarchy(recipe, prepared.classes, test_ids)
+    if hierarchy is None:
+        run = finished_alike(recipe, out)
+        if run is None:
+            first, run = first_pass(recipe), out / FIRST_PASS
+            alike = recipe.fit.selection in ("validation", "refit")  # the same clips train and validate
+            _fit(first, run, fabric, prepared if alike else prepare(first), None, checkpoint, progress)
+        fabric.barrier()
+        hierarchy = found_hierarchy(recipe, run, prepared.classes, test_ids)
+    make_heads(recipe, model, prepared.train, hierarchy)  # likewise, before the folder is begun
+    return hierarchy
 
 
 def make_fabric(engine: EngineConfig) -> Fabric:
@@ -161,8 +200,15 @@ def _leaves(value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield key, entry
 
 
-def _fit(recipe: Recipe, out: Path, fabric: Fabric, checkpoint: dict[str, Any] | None, progress: bool) -> RunResult:
-    prepared = prepare(recipe)
+def _fit(
+    recipe: Recipe,
+    out: Path,
+    fabric: Fabric,
+    prepared: Prepared,
+    hierarchy: Hierarchy | None,
+    checkpoint: dict[str, Any] | None,
+    progress: bool,
+) -> RunResult:
     model, account = make_model(recipe, prepared.train, len(prepared.classes))
     if fabric.is_global_zero and checkpoint is None:
         write_whole(out / RECIPE, dump_recipe(recipe).encode())
@@ -173,11 +219,13 @@ def _fit(recipe: Recipe, out: Path, fabric: Fabric, checkpoint: dict[str, Any] |
             monitor.say("\n".join([f"{len(prepared.skipped)} clips skipped:", *prepared.skipped]))
         if prepared.saturated:
             monitor.say(f"{len(prepared.saturated)} clips have signals at the end of the sensor's range; they are used as they are")
+        if hierarchy is not None:
+            monitor.say(hierarchy.text())
         encoder = Encoder(model, recipe, fabric, monitor.say) if recipe.fit.encode else None
         if encoder is not None:
             prepared = encoded(prepared, encoder)
         try:
-            history = _train(recipe, out, fabric, prepared, model, encoder, checkpoint, monitor)
+            history = _train(recipe, out, fabric, prepared, model, hierarchy, encoder, checkpoint, monitor)
             model.load_state_dict(history[-1].best["state"])
             p = None
             if prepared.test is not None:
@@ -185,9 +233,12 @@ def _fit(recipe: Recipe, out: Path, fabric: Fabric, checkpoint: dict[str, Any] |
         except KeyboardInterrupt:
             kept = f"--resume goes on from {out / CHECKPOINT}" if (out / CHECKPOINT).exists() else "nothing was saved yet"
             raise Interrupted(f"interrupted after {monitor.epochs} complete epochs; {kept}") from None
-    result, scores = result_of(recipe, prepared, history, p, account)
+    result, scores = result_of(recipe, prepared, history, p, account, hierarchy)
     if fabric.is_global_zero:
-        write_run(out, recipe, prepared, model, scores, p, history[0].best.get("val_p"), result)
+        if hierarchy is not None:
+            save_heads(history[-1].best["heads"], out / HEADS)
+            save_hierarchy(hierarchy, out / HIERARCHY)
+        write_run(out, recipe, prepared, model, scores, p, history[0].best.get("val_p"), result, hierarchy)
     fabric.barrier()
     return RunResult(out, result)
 
@@ -198,18 +249,22 @@ def _train(
     fabric: Fabric,
     prepared: Prepared,
     model: nn.Module,
+    hierarchy: Hierarchy | None,
     encoder: Encoder | None,
     checkpoint: dict[str, Any] | None,
     monitor: Monitor,
 ) -> list[History]:
     """The histories of the stages: one, or with `selection: refit` the search and the refit."""
-    if is_fitted_at_once(model):
+    if is_fitted_at_once(model):  # such models have no stages for classifiers of superclasses
         history = fit_at_once(recipe, prepared, model)
         if fabric.is_global_zero:
             save_checkpoint(out / CHECKPOINT, {})
         return [history]
     finished = [History(**stage) for stage in checkpoint["finished"]] if checkpoint else []
     selection, count = recipe.fit.selection, len(prepared.classes)
+
+    def heads_of(network: nn.Module) -> Heads | None:
+        return None if hierarchy is None else make_heads(recipe, network, prepared.train, hierarchy)
 
     def train(stage: Stage, name: str) -> History:
         def after_epoch(stage: Stage) -> None:
@@ -224,7 +279,7 @@ def _train(
 
     if not finished:
         val = prepared.test if selection == "paper" else prepared.val
-        stage = Stage(recipe, fabric, model, prepared.train, val, count)
+        stage = Stage(recipe, fabric, model, prepared.train, val, count, heads=heads_of(model))
         finished.append(train(stage, "train"))
         if prepared.val is not None:
             stage.weights.load_state_dict(finished[0].best["state"])
@@ -235,7 +290,8 @@ def _train(
     found.best.pop("state", None)
     fresh, _ = make_model(recipe, prepared.train, count)
     whole = prepare_whole(prepared, recipe)
-    stage = Stage(
-        recipe, fabric, fresh, encoder.of(whole) if encoder else whole, None, count, epochs=found.best["epoch"], replay=found.reduced
-    )
+    found.best.pop("heads", None)
+    every = encoder.of(whole) if encoder else whole
+    again = {"epochs": found.best["epoch"], "replay": found.reduced, "heads": heads_of(fresh)}
+    stage = Stage(recipe, fabric, fresh, every, None, count, **again)
     return [*finished, train(stage, "refit")]

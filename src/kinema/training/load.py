@@ -50,6 +50,11 @@ _RANGES: tuple[tuple[str, Any, str], ...] = (
     ("fit.repeats", lambda v: v >= 1, "at least 1"),
     ("fit.views", lambda v: v >= 1, "at least 1"),
     ("fit.encode", lambda v: v >= 0, "at least 0"),
+    ("hierarchy.counts", lambda v: all(n == 0 or n >= 2 for n in v), "numbers of superclasses, at least 2 each, or 0 for all classes"),
+    ("hierarchy.stages", lambda v: list(v) == sorted(set(v)) and all(n >= 1 for n in v), "rising numbers of stages from 1 on"),
+    ("hierarchy.weights", lambda v: not v or (min(v) >= 0 and v[-1] > 0), "at least 0 each, the last above 0"),
+    ("hierarchy.restarts", lambda v: v >= 1, "at least 1"),
+    ("hierarchy.dropout", lambda v: 0 <= v < 1, "at least 0 and below 1"),
     ("init.slow_factor", lambda v: v > 0, "above 0"),
     ("engine.devices", lambda v: v >= 1, "at least 1"),
     ("engine.nodes", lambda v: v >= 1, "at least 1"),
@@ -134,8 +139,29 @@ def check_recipe(recipe: Recipe, source: str | Path = "recipe") -> Recipe:
         )
     if recipe.fit.warmup >= recipe.fit.epochs:
         raise RecipeError(f"{source}: fit.warmup is {recipe.fit.warmup}; it must be less than fit.epochs, {recipe.fit.epochs}")
+    _check_hierarchy(recipe, source)
     if recipe.fit.selection == "last":
         for key, used in (("schedule: plateau", recipe.fit.schedule == "plateau"), ("early_stop", recipe.fit.early_stop > 0)):
             if used:
                 raise RecipeError(f"{source}: fit.{key} needs a validation part, which selection: last does without")
     return recipe
+
+
+def _check_hierarchy(recipe: Recipe, source: str | Path) -> None:
+    wanted = recipe.hierarchy
+    if not wanted.wanted:
+        if wanted.stages or wanted.weights:
+            raise RecipeError(f"{source}: hierarchy.stages and weights are of levels that hierarchy.counts or file must name")
+        return
+    if wanted.counts:
+        for key, given, expected in (("stages", wanted.stages, len(wanted.counts)), ("weights", wanted.weights, len(wanted.counts) + 1)):
+            if given and len(given) != expected:
+                each = "one a level" if key == "stages" else "one a level and one for the network's own classifier"
+                raise RecipeError(f"{source}: hierarchy.{key} has {len(given)} entries for {len(wanted.counts)} levels; {each} is expected")
+        rising = [count or float("inf") for count in wanted.counts]
+        if rising != sorted(rising):
+            raise RecipeError(f"{source}: hierarchy.counts is {list(wanted.counts)}; each level has as many as the one before it, or more")
+    if wanted.two_passes and recipe.data.use == "all":
+        raise RecipeError(f"{source}: data.use: all leaves no validation clips to find superclasses by; hierarchy.file names them")
+    if recipe.fit.encode:
+        raise RecipeError(f"{source}: hierarchy needs the stages of the network in every step; fit.encode leaves them out")

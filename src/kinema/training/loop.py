@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from kinema.errors import KinemaError
 from kinema.training.data import augmentation
+from kinema.training.hierarchy import Heads, WithHeads
 from kinema.training.optimizers import Loss, MovingAverage, Schedule, make_optimizer
 from kinema.training.recipe import Recipe
 from kinema.training.transfer import training_mode
@@ -73,7 +74,8 @@ def batches(order: Tensor, size: int, least: int = 2) -> list[Tensor]:
 class Stage:
     """Training on `train`, from the weights that `model` has now.
 
-    `val` (or None) chooses the best epoch. `epochs`: where to stop, if before the schedule's end. `replay`: see `Schedule`.
+    `val` (or None) chooses the best epoch. `epochs`: where to stop, if before the schedule's end. `replay`: see `Schedule`. `heads`:
+    classifiers of superclasses that train along, see `kinema.training.hierarchy`.
     """
 
     def __init__(
@@ -86,24 +88,30 @@ class Stage:
         classes: int,
         epochs: int | None = None,
         replay: list[float] | None = None,
+        heads: Heads | None = None,
     ):
         self.recipe, self.fit, self.fabric = recipe, recipe.fit, fabric
         self.train_samples, self.val_samples = train, val
         self.augment = augmentation(recipe)
         self.epochs = epochs or recipe.fit.epochs
         self.schedule = Schedule(recipe.fit, replay)
-        self.loss = Loss(recipe.fit, torch.bincount(train.labels, minlength=classes)).to(fabric.device)
+        counts = torch.bincount(train.labels, minlength=classes)
+        self.loss = Loss(recipe.fit, counts).to(fabric.device)
+        self.network, self.heads, trained = model, heads, model
+        if heads is not None:
+            heads.prepare(recipe.fit, counts)
+            trained = WithHeads(model, heads)
         # A fused step and the unscaling of 16-bit gradients exclude each other.
         fused, init = recipe.engine.precision != "16-mixed", recipe.init
-        optimizer = make_optimizer(model, recipe.fit, fused, init.slow, init.slow_factor)
-        self.model, self.optimizer = fabric.setup(model, optimizer)
-        self.average = MovingAverage(self.model.module, recipe.fit.ema) if recipe.fit.ema else None
+        optimizer = make_optimizer(model, recipe.fit, fused, init.slow, init.slow_factor, heads)
+        self.model, self.optimizer = fabric.setup(trained, optimizer)
+        self.average = MovingAverage(model, recipe.fit.ema) if recipe.fit.ema else None
         self.history = History()
 
     @property
     def weights(self) -> nn.Module:
         """The network that is measured and kept."""
-        return self.average.model if self.average else self.model.module
+        return self.average.model if self.average else self.network
 
     def run(self, after_epoch: Callable[[Stage], bool | None], after_step: Callable[[float], None]) -> History:
         """Train to the end. `after_epoch` saves and logs; True from it ends training. `after_step` is told the share of the epoch done."""
@@ -127,7 +135,7 @@ class Stage:
         order_generator = torch.Generator().manual_seed(derived_seed(seed, ORDER, epoch))
         generator = torch.Generator().manual_seed(derived_seed(seed, AUGMENT, epoch, rank))
         torch.manual_seed(derived_seed(seed, DROPOUT, epoch, rank))
-        training_mode(self.model.module, self.recipe.init.freeze)
+        training_mode(self.network, self.recipe.init.freeze)
         order = draw_order(self.train_samples.labels, self.fit.balanced, self.fit.repeats, order_generator)
         parts = batches(order, self.fit.batch_size, least=2 * ranks)
         sums = torch.zeros(2, device=self.fabric.device)
@@ -156,18 +164,22 @@ class Stage:
 
     def _step(self, batch: Batch, targets: Tensor, scale: float) -> Tensor:
         """One step of the optimiser; (2,) sums over the samples: loss, and how many were right."""
-        logits = self.model(**batch.inputs)
+        logits, levels = self.model(**batch.inputs), None
+        if self.heads is not None:
+            logits, levels = logits
         if logits.ndim == 3:  # of several heads: each has a loss of its own
             losses, logits = torch.stack([self.loss(head, targets) for head in logits]).sum(0), logits.mean(0)
         else:
             losses = self.loss(logits, targets)
+        if levels is not None:
+            losses = self.heads.loss(losses, levels, targets)
         self.fabric.backward(losses.sum() * scale)
         if self.fit.clip:
             self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.fit.clip, error_if_nonfinite=False)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average:
-            self.average.update(self.model.module)
+            self.average.update(self.network)
         with torch.no_grad():
             return torch.stack([losses.sum(), (logits.argmax(1) == targets.argmax(1)).sum()])
 
@@ -185,8 +197,10 @@ class Stage:
         return row
 
     def _keep(self, row: dict[str, float]) -> None:
-        state = {name: value.detach().cpu().clone() for name, value in self.weights.state_dict().items()}
-        self.history.best = {"epoch": self.history.epochs + 1, "state": state, **{k: v for k, v in row.items() if k.startswith("val_")}}
+        measured = {key: value for key, value in row.items() if key.startswith("val_")}
+        self.history.best = {"epoch": self.history.epochs + 1, "state": _copied(self.weights), **measured}
+        if self.heads is not None:
+            self.history.best["heads"] = _copied(self.heads.classifiers)
 
     def _stops_early(self) -> bool:
         limit = self.fit.early_stop if self.val_samples is not None else 0
@@ -197,7 +211,8 @@ class Stage:
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "model": self.model.module.state_dict(),
+            "model": self.network.state_dict(),
+            **({} if self.heads is None else {"heads": self.heads.classifiers.state_dict()}),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),
@@ -206,13 +221,20 @@ class Stage:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.model.module.load_state_dict(state["model"])
+        self.network.load_state_dict(state["model"])
+        if self.heads is not None:
+            self.heads.classifiers.load_state_dict(state["heads"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         if self.average:
             self.average.load_state_dict(state["average"])
         self.history = History(**state["history"])
+
+
+def _copied(module: nn.Module) -> dict[str, Tensor]:
+    """Its state on the CPU, as it is now."""
+    return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
 
 
 @torch.no_grad()

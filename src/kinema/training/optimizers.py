@@ -16,8 +16,16 @@ from kinema.errors import RecipeError
 from kinema.training.recipe import FitConfig
 
 
-def make_optimizer(model: nn.Module, fit: FitConfig, fused: bool = True, slow: Sequence[str] = (), slow_factor: float = 1.0) -> Optimizer:
-    """The optimiser over the parameters that train. Matrices and kernels decay; biases, norms and other vectors do not.
+def make_optimizer(
+    model: nn.Module,
+    fit: FitConfig,
+    fused: bool = True,
+    slow: Sequence[str] = (),
+    slow_factor: float = 1.0,
+    heads: nn.Module | None = None,
+) -> Optimizer:
+    """The optimiser over the parameters that train, those of `heads` too. Matrices and kernels decay; biases, norms and other
+    vectors do not.
 
     Its groups carry a `scale`, the factor of the learning rate: `slow_factor` for parameters whose names begin with one of `slow`.
     Make it after layers were re-made or frozen: a parameter that comes later would never move.
@@ -25,6 +33,7 @@ def make_optimizer(model: nn.Module, fit: FitConfig, fused: bool = True, slow: S
     trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     if not trained:
         raise RecipeError("init.freeze freezes every parameter; nothing is left to train")
+    trained += [("", parameter) for parameter in heads.parameters()] if heads is not None else []
     groups = []
     for slowly in (False, True):
         of = [parameter for name, parameter in trained if name.startswith(tuple(slow)) == slowly]

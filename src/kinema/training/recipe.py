@@ -28,6 +28,9 @@ class DataConfig:
         use: "split" trains on the split's training part and tests on its test part; "all" trains on every labelled clip, for a
             model to be handed on: nothing is left to test it, so that its figure must be that of folds, see `quotes`.
         pose: estimate the skeletons of clips that are videos without one, by this backend of `kinema pose`; default: as the data are.
+            With `video.crop` those of all clips, to cut the pictures by.
+        camera: where pictures are cut to joints in space: the camera that saw them, by name (kinect-v1) or as a file of
+            `kinema data fit-camera`.
         on_error: "raise" stops at a clip that cannot be read, "skip" leaves it out and counts it.
         val_by: what validation is cut by, so that no one stands on both sides: subject, group, view, or clip; of several data sets one
             for all, or one each, joined by "+".
@@ -42,6 +45,7 @@ class DataConfig:
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     use: Literal["split", "all"] = "split"
     pose: Literal["", "auto", "rtmpose", "movenet", "blazepose"] = ""
+    camera: str | None = None
     on_error: Literal["raise", "skip"] = "raise"
     val_by: str = "subject"
     val_share: float = 0.25
@@ -146,6 +150,44 @@ class FitConfig:
 
 
 @dataclass(frozen=True)
+class HierarchyConfig:
+    """Classifiers of superclasses on earlier stages of the network, whose losses are added to its own (Davoodikakhki, Yin: Hierarchical
+    Action Classification with Network Pruning, 2020). They serve training alone: the network that is kept has its own classifier.
+
+    Args:
+        counts: superclasses of each level, rising; 0 is every class by itself, deep supervision without superclasses. None: no hierarchy,
+            unless `file` has one.
+        stages: of the network, counted from 1, on which the levels' classifiers stand; default: the ones right before the last.
+        weights: of the levels' losses and, last, of the network's own; default: 1 for that, and half of the following one's for each.
+        file: where the superclasses come from: a file of `kinema hierarchy build`, a bundle that has them, or the folder of a run, from
+            the confusions of its validation clips. Default: a first pass trains without hierarchy, on the training part without
+            validation clips, and its confusions of these give the superclasses; the second pass then starts where the first one did.
+        confusion: what is counted: clips taken for another class, or the probabilities that they got.
+        optimiser: how superclasses are searched for: swap, steepest descent by swaps, or annealing.
+        restarts: searches, of which the best counts.
+        dropout: probability before the levels' classifiers.
+    """
+
+    counts: tuple[int, ...] = ()
+    stages: tuple[int, ...] = ()
+    weights: tuple[float, ...] = ()
+    file: str | None = None
+    confusion: Literal["counts", "probabilities"] = "counts"
+    optimiser: Literal["swap", "annealing"] = "swap"
+    restarts: int = 1000
+    dropout: float = 0.0
+
+    @property
+    def wanted(self) -> bool:
+        return bool(self.counts or self.file)
+
+    @property
+    def two_passes(self) -> bool:
+        """Whether a first pass has to find the superclasses."""
+        return any(self.counts) and self.file is None
+
+
+@dataclass(frozen=True)
 class EngineConfig:
     """What it runs on (Lightning Fabric's own options).
 
@@ -191,6 +233,7 @@ class Recipe:
     model: ModelConfig = field(default_factory=ModelConfig)
     init: InitConfig = field(default_factory=InitConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+    hierarchy: HierarchyConfig = field(default_factory=HierarchyConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     seed: int = 0
     quotes: str = ""

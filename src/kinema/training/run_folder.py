@@ -1,7 +1,8 @@
 """What a run leaves in its folder when training is over, and how it is read again.
 
 bundle.safetensors, scores.npz (probabilities of the test part; samples.npz before the phases of each window were averaged;
-val_scores.npz of the validation part, by weights that never trained on it), recipe.yaml and result.json.
+val_scores.npz of the validation part, by weights that never trained on it), recipe.yaml and result.json; where superclasses trained
+along, hierarchy.json and heads.safetensors, their classifiers.
 """
 
 from __future__ import annotations
@@ -19,17 +20,20 @@ from kinema._write import write_whole
 from kinema.datasets.audit import clean_test_ids
 from kinema.datasets.protocols import leak_note
 from kinema.errors import KinemaError, RecipeError, unknown
+from kinema.evaluation.confusions import VALIDATION, superclass_scores
 from kinema.evaluation.evaluate import clean_metrics
 from kinema.evaluation.results import environment, read_results
 from kinema.evaluation.scores import Scores
+from kinema.hierarchy import Hierarchy
 from kinema.training import typed
 from kinema.training.data import Prepared, modalities, recording, window_count
+from kinema.training.hierarchy import proper_levels
 from kinema.training.loop import History
 from kinema.training.recipe import Recipe
 from kinema.training.transfer import Account
 
 BUNDLE, RESULT, RECIPE = "bundle.safetensors", "result.json", "recipe.yaml"
-SCORES, SAMPLES, VALIDATION = "scores.npz", "samples.npz", "val_scores.npz"
+SCORES, SAMPLES = "scores.npz", "samples.npz"
 SELECTED = {
     "validation": "best epoch on validation",
     "refit": "best epoch on validation, then trained anew on the whole training part",
@@ -69,6 +73,8 @@ class RunResult:
         if result["unit"] != "clips":
             clips = result["clips"]
             lines.append(f"  by clip   {100 * clips['top1']:.2f} % of {clips['n']} clips")
+        for level in result.get("hierarchy", {}).get("levels", ()):
+            lines.append(f"  {level['count']:<9} superclasses: {100 * level['top1']:.2f} %")
         if "leak" in result:
             lines.append(f"  {leak_note(result['leak'], result['n_test'])}")
         if result["skipped"]:
@@ -96,9 +102,15 @@ def read_run(out: str | Path) -> RunResult:
 
 
 def result_of(
-    recipe: Recipe, prepared: Prepared, history: list[History], p: np.ndarray | None, account: Account
+    recipe: Recipe,
+    prepared: Prepared,
+    history: list[History],
+    p: np.ndarray | None,
+    account: Account,
+    hierarchy: Hierarchy | None = None,
 ) -> tuple[dict[str, Any], Scores | None]:
-    """What result.json holds, and the scores behind it. `p`: (N, K) probabilities of the test samples; None where every clip trained."""
+    """What result.json holds, and the scores behind it. `p`: (N, K) probabilities of the test samples; None where every clip trained.
+    `hierarchy`: the superclasses whose classifiers trained along."""
     parts, test, rows = prepared.parts, prepared.test, [row for stage in history for row in stage.rows]
     scores = None if p is None else Scores.from_samples(p, test, prepared.classes)
     each = {"train": prepared.train, "val": prepared.val, "test": test}
@@ -128,7 +140,17 @@ def result_of(
     }
     if recipe.init.bundle:
         result["init"] = account.to_dict()
+    if hierarchy is not None:
+        result["hierarchy"] = _levels(hierarchy, scores)
     return result, scores
+
+
+def _levels(hierarchy: Hierarchy, scores: Scores | None) -> dict[str, Any]:
+    """What the superclasses were made of and, by level, how many there are and how often the right one was found in the test part."""
+    found = superclass_scores(hierarchy, scores) if scores is not None else [None] * len(hierarchy.levels)
+    rows = zip(hierarchy.counts, hierarchy.costs, found, strict=True)
+    levels = [{"count": count, "cost": cost, **({} if top1 is None else {"top1": top1})} for count, cost, top1 in rows]
+    return {"source": hierarchy.source, "levels": levels}
 
 
 def quoted(quotes: str) -> dict[str, Any]:
@@ -150,6 +172,7 @@ def write_run(
     p: np.ndarray | None,
     val_p: Tensor | None,
     result: dict[str, Any],
+    hierarchy: Hierarchy | None = None,
 ) -> None:
     """Write the bundle, the scores and, last, result.json, which marks a run as finished, into `out`.
 
@@ -158,7 +181,20 @@ def write_run(
     of = modalities(recipe)
     about = recording(prepared.parts, prepared.train, of)
     of_folds = result.get("quoted")
-    long = ("train_ids", "val_ids", "test_ids", "confusion", "per_class", "skipped", "saturated", "init", "clips", "samples", "clean")
+    long = (
+        "train_ids",
+        "val_ids",
+        "test_ids",
+        "confusion",
+        "per_class",
+        "skipped",
+        "saturated",
+        "init",
+        "clips",
+        "samples",
+        "clean",
+        "hierarchy",
+    )
     kept = bundles.Bundle(
         name=out.name,
         model=recipe.model.name,
@@ -179,6 +215,7 @@ def write_run(
         fps=about.fps,
         seconds=about.seconds,
         unit=about.unit,
+        hierarchy=proper_levels(hierarchy),
     )
     bundles.save(kept, out / BUNDLE)
     if scores is not None:
