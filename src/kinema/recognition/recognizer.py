@@ -178,6 +178,7 @@ class Recognizer:
             notes = "its signals reach the end of the sensor's range" if clip.id in samples.saturated else ""
             length = windows[-1].end if self.bundle.modalities == ("video",) else None
             seen = {"pose": pose, "video": clip.video if clip.has("video") else None, "seconds": length}
+            seen["hierarchy"] = self.bundle.hierarchy
             notes = notes or length_note(length or 0.0, self.bundle.seconds)
             answers.append(Prediction.over(clip.id, self.bundle.classes, windows, truth=truth, source=clip.source, notes=notes, **seen))
         return answers
@@ -188,7 +189,7 @@ class Recognizer:
         fitted = self.bundle.calibration
         windows = answer_windows(self.model, given, self.bundle.video, cut, self.bundle.views, self.batch_size, self.device, fitted)
         windows = [replace(window, novel=self._novel(strange)) for window, strange in windows]
-        seen = {"source": clip.source, "video": given.video, "seconds": windows[-1].end}
+        seen = {"source": clip.source, "video": given.video, "seconds": windows[-1].end, "hierarchy": self.bundle.hierarchy}
         return Prediction.over(clip.id, self.bundle.classes, windows, truth=self._truth(label), **seen)
 
     def _novel(self, strangeness: float) -> bool:
