@@ -9,20 +9,21 @@ numbers and text only, is checked field by field, and its weights must fit the m
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from kinema._seal import seal, unseal
+from kinema._settings import is_int, is_number, settings_of
 from kinema._write import write_whole
 from kinema.calibration import Calibration
 from kinema.clip import Unit
 from kinema.errors import BundleError, KinemaError, unknown
 from kinema.hierarchy import Hierarchy
 from kinema.layout import get_layout
+from kinema.pruned import Pruned
 from kinema.shape import PoseShape, Shape, Shapes
 from kinema.transforms.config import PoseInput, channels_of
 from kinema.transforms.depth_config import DepthInput
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 WEIGHTS = Path(__file__).parent / "weights"
 _MAX_FILE = 4 << 30
 _INPUTS: dict[str, type] = {"input": PoseInput, "depth": DepthInput, "inertial": InertialInput, "video": VideoInput}
-_INTEGERS = {"frames": (1, 100_000), "persons": (1, 100), "step": (1, 100_000), "window": (0, 10_000_000), "stride": (0, 10_000_000)}
+_OPTIONAL = {"calibration": Calibration, "hierarchy": Hierarchy, "pruned": Pruned}
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +64,7 @@ class Bundle:
         video: how videos become the model's input; None for a model that takes none.
         calibration: what makes its probabilities mean what they say, and knows the unknown; None where nobody has fitted it.
         hierarchy: superclasses of its classes, in the same order; None where it was trained without.
+        pruned: which filters were taken out; where `pruned.compact`, the weights are those of the compact network. None for a whole one.
 
     Raises `BundleError` for a field that is not what it should be.
     """
@@ -86,6 +88,7 @@ class Bundle:
     video: VideoInput | None = None
     calibration: Calibration | None = None
     hierarchy: Hierarchy | None = None
+    pruned: Pruned | None = None
 
     def __post_init__(self):
         for name in ("name", "model", "notes"):
@@ -102,7 +105,7 @@ class Bundle:
         _expect(isinstance(self.input, PoseInput), "the bundle's input is no PoseInput")
         known = [channels_of(self.input.streams, dims) for dims in (2, 3)]
         _expect(
-            _is_int(self.channels) and (self.channels in known or (self.channels == 0 and bool(self.modalities))),
+            is_int(self.channels) and (self.channels in known or (self.channels == 0 and bool(self.modalities))),
             f"the bundle has {self.channels} channels for {len(self.input.streams)} streams; 2 or 3 a stream are expected",
         )
         _expect(self.depth is None or isinstance(self.depth, DepthInput), "the bundle's depth is no DepthInput")
@@ -113,9 +116,10 @@ class Bundle:
             self.hierarchy is None or (isinstance(self.hierarchy, Hierarchy) and self.hierarchy.classes == self.classes),
             "the bundle's hierarchy is no Hierarchy of its classes",
         )
-        _expect(_is_int(self.views) and 1 <= self.views <= 1000, f"views is {self.views}; 1 to 1000 are expected")
-        _expect(_is_number(self.fps) and self.fps > 0, f"fps is {self.fps}; a positive number is expected")
-        _expect(_is_number(self.seconds) and self.seconds >= 0, f"seconds is {self.seconds}; 0 or a positive number is expected")
+        _expect(self.pruned is None or isinstance(self.pruned, Pruned), "the bundle's pruned is no Pruned")
+        _expect(is_int(self.views) and 1 <= self.views <= 1000, f"views is {self.views}; 1 to 1000 are expected")
+        _expect(is_number(self.fps) and self.fps > 0, f"fps is {self.fps}; a positive number is expected")
+        _expect(is_number(self.seconds) and self.seconds >= 0, f"seconds is {self.seconds}; 0 or a positive number is expected")
         _expect(self.unit in ("m", "px", "norm"), f"unit {self.unit!r} is not one of m, px, norm")
 
     @property
@@ -177,13 +181,25 @@ class Bundle:
         return _serialise(self)[1]
 
     def build(self) -> nn.Module:
-        """The model with these weights, on the CPU, in evaluation mode; `BundleError` where the weights do not fit the model."""
+        """The model with these weights, compact where they are, on the CPU, in evaluation mode.
+
+        Raises `BundleError` where the weights do not fit the model.
+        """
         import torch
 
         from kinema.models.registry import create_model
 
         def create() -> nn.Module:
-            return create_model(self.model, len(self.classes), self.shape, **self.config)
+            model = create_model(self.model, len(self.classes), self.shape, **self.config)
+            if self.pruned is None:
+                return model
+            from kinema.models._compact import compact
+            from kinema.models._prune import parts
+
+            if self.pruned.compact:
+                return compact(model, self.pruned)
+            list(parts(model, self.pruned))  # told where the network has no such filters
+            return model
 
         try:
             # Sizes first, without memory: settings by a stranger may ask for a network that no machine can hold.
@@ -206,7 +222,9 @@ class Bundle:
         fields = {name: value for name, value in vars(self).items() if name in self.__dataclass_fields__ and name != "state"}
         fitted = None if self.calibration is None else self.calibration.to_dict()
         levels = None if self.hierarchy is None else self.hierarchy.to_dict()
-        return {**fields, "classes": list(self.classes), **_inputs(self), "calibration": fitted, "hierarchy": levels, "hash": self.hash}
+        removed = None if self.pruned is None else self.pruned.to_dict()
+        also = {"calibration": fitted, "hierarchy": levels, "pruned": removed, "hash": self.hash}
+        return {**fields, "classes": list(self.classes), **_inputs(self), **also}
 
     @property
     def takes(self) -> str:
@@ -233,6 +251,9 @@ class Bundle:
             lines.append(f"  answers  calibrated: {self.calibration.describe()}")
         if self.hierarchy is not None:
             lines.append(f"  levels   {', '.join(map(str, self.hierarchy.counts))} superclasses")
+        if self.pruned is not None:
+            kept = "compact" if self.pruned.compact else "zeros in their places"
+            lines.append(f"  pruned   {self.pruned.count} filters of {len(self.pruned.removed)} layers, {kept}")
         return "\n".join([*lines, *ending(self.result, self.notes)])
 
 
@@ -302,11 +323,10 @@ def _serialise(bundle: Bundle) -> tuple[bytes, str]:
 
 def about_of(bundle: Bundle) -> dict[str, Any]:
     """Everything but the weights, as it is written to a file."""
-    about = {f.name: getattr(bundle, f.name) for f in fields(bundle) if f.name not in ("state", "calibration", "hierarchy", *_INPUTS)}
+    about = {f.name: getattr(bundle, f.name) for f in fields(bundle) if f.name not in ("state", *_OPTIONAL, *_INPUTS)}
     # Left out where there is none, so that such bundles have the bytes, and the hash, that they always had.
-    fitted = {} if bundle.calibration is None else {"calibration": bundle.calibration.to_dict()}
-    levels = {} if bundle.hierarchy is None else {"hierarchy": bundle.hierarchy.to_dict()}
-    return {**about, **_inputs(bundle), **fitted, **levels}
+    given = {name: getattr(bundle, name).to_dict() for name in _OPTIONAL if getattr(bundle, name) is not None}
+    return {**about, **_inputs(bundle), **given}
 
 
 def bundle_of(about: Any, state: Mapping[str, Tensor]) -> Bundle:
@@ -314,53 +334,19 @@ def bundle_of(about: Any, state: Mapping[str, Tensor]) -> Bundle:
     _expect(isinstance(about, dict), "the bundle's metadata is not a mapping")
     known = {f.name for f in fields(Bundle)} - {"state"}
     # Bundles of skeletons alone were written before there were other modalities.
-    about = {"depth": None, "inertial": None, "video": None, "calibration": None, "hierarchy": None, **about}
+    about = {"depth": None, "inertial": None, "video": None, **dict.fromkeys(_OPTIONAL), **about}
     _expect(about.keys() == known, f"the bundle's metadata lacks or adds {', '.join(sorted(about.keys() ^ known))}")
-    inputs = {name: None if about[name] is None else _settings(kind, about[name], name) for name, kind in _INPUTS.items()}
-    fitted = None if about["calibration"] is None else Calibration.of(about["calibration"])
+    inputs = {name: None if about[name] is None else settings_of(kind, about[name], name) for name, kind in _INPUTS.items()}
+    given = {name: kind.of(about[name]) for name, kind in _OPTIONAL.items() if about[name] is not None and name != "hierarchy"}
     try:
         levels = None if about["hierarchy"] is None else Hierarchy.of(about["hierarchy"])
     except KinemaError as error:
         raise BundleError(f"the bundle's hierarchy: {error}") from error
-    return Bundle(state=state, **{**about, **inputs, "calibration": fitted, "hierarchy": levels})
+    return Bundle(state=state, **{**about, **inputs, **given, "hierarchy": levels})
 
 
 def _inputs(bundle: Bundle) -> dict[str, Any]:
     return {name: None if getattr(bundle, name) is None else asdict(getattr(bundle, name)) for name in _INPUTS}
-
-
-def _settings(kind: type, values: Any, name: str) -> Any:
-    """The settings of one modality from JSON, every value checked against its field's type; `BundleError` otherwise."""
-    _expect(isinstance(values, dict), f"the bundle's {name} is not a mapping")
-    hints, checked = get_type_hints(kind), {}
-    for key, value in values.items():
-        _expect(key in hints, f"the bundle's {name} has {unknown('setting', str(key), hints)}")
-        several = get_origin(hints[key]) is tuple
-        entries = value if several and isinstance(value, list) else [value]
-        good = isinstance(value, list) == several and all(
-            _fits(get_args(hints[key])[0] if several else hints[key], key, e) for e in entries
-        )
-        _expect(good, f"the bundle's {name} has {key} = {value!r}, which is not possible")
-        checked[key] = tuple(value) if several else value
-    try:
-        made = kind(**checked)
-        if isinstance(made, PoseInput):
-            get_layout(made.layout)
-            _expect(bool(made.streams), "the bundle's input has streams = [], which is not possible")
-    except KinemaError as error:
-        raise BundleError(str(error)) from error
-    return made
-
-
-def _fits(hint: Any, key: str, value: Any) -> bool:
-    if hint is int:
-        low, high = _INTEGERS.get(key, (0, 100_000))
-        return _is_int(value) and low <= value <= high
-    if hint is float:
-        return _is_number(value)
-    if hint in (bool, str):
-        return isinstance(value, hint)
-    return value in get_args(hint)
 
 
 def ending(result: dict[str, Any], notes: str) -> list[str]:
@@ -377,14 +363,6 @@ def _brief(result: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _form(tensor: Tensor | None) -> str:
     return "nothing" if tensor is None else f"{str(tensor.dtype).removeprefix('torch.')} {'x'.join(map(str, tensor.shape)) or 'scalar'}"
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _expect(good: bool, message: str) -> None:

@@ -125,6 +125,8 @@ class RgbPose(DrawsHeatmaps):
 class _Slower(nn.Module):
     """(B, T, H, W, C) to (B, T / ratio, H, W, C)."""
 
+    reads_weights = ("conv",)  # see `kinema.models._compact`
+
     def __init__(self, width: int, ratio: int):
         super().__init__()
         self.conv = nn.Conv3d(width, width, (_SPAN, 1, 1), (ratio, 1, 1), (_SPAN // 2, 0, 0), bias=False)
