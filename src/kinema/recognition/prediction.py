@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kinema.clip import PoseSequence, VideoSource
+from kinema.hierarchy import Hierarchy
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -44,6 +45,7 @@ class Prediction:
         video: the video that they were seen in, where it is at hand, for drawing on it.
         notes: what there is to know about the answer, such as which of several models could not take part in it.
         seconds: how long a video lasts.
+        hierarchy: superclasses of the classes, where the bundle has them.
     """
 
     clip_id: str
@@ -57,6 +59,7 @@ class Prediction:
     video: VideoSource | None = field(default=None, repr=False)
     notes: str = ""
     seconds: float | None = None
+    hierarchy: Hierarchy | None = field(default=None, repr=False)
 
     @classmethod
     def nothing(cls, clip_id: str, classes: tuple[str, ...], reason: str) -> Prediction:
@@ -96,6 +99,20 @@ class Prediction:
         """The `k` most probable classes with their probabilities, best first; empty where nothing is known."""
         return _top(self.classes, self.probabilities, k) if self.known else []
 
+    def superclasses(self, k: int = 5) -> list[list[tuple[str, float]]]:
+        """Level by level, from few superclasses to many, the `k` most probable ones: what they are called, and the sums of their classes'
+        probabilities, so that levels agree with one another. Empty where there are none, or nothing is known."""
+        if self.hierarchy is None or not self.known:
+            return []
+        levels = range(len(self.hierarchy.levels))
+        return [_top(self.hierarchy.names(i), self.hierarchy.probabilities(self.probabilities, i), k) for i in levels]
+
+    def surest(self, least: float = 0.5) -> tuple[str, float] | None:
+        """The narrowest answer that is at least so probable: the class, else the superclass of the level with the most of them; None where
+        not even the broadest one is."""
+        answers = [*self.top(1), *(level[0] for level in reversed(self.superclasses(1)))]
+        return next((answer for answer in answers if answer[1] >= least), None)
+
     def to_dict(self, k: int = 5) -> dict[str, Any]:
         """The answer as JSON-able values, with the `k` most probable labels."""
         return {
@@ -108,6 +125,7 @@ class Prediction:
             "notes": self.notes or None,
             **({} if self.seconds is None else {"seconds": self.seconds}),
             "top": _entries(self.top(k)),
+            **({"superclasses": self._superclass_entries(k)} if self.superclasses(1) else {}),
             "windows": [
                 {
                     "start": window.start,
@@ -118,6 +136,15 @@ class Prediction:
                 for window in self.windows
             ],
         }
+
+    def _superclass_entries(self, k: int) -> list[dict[str, Any]]:
+        assert self.hierarchy is not None
+        levels = []
+        for i, top in enumerate(self.superclasses(k)):
+            members = dict(zip(self.hierarchy.names(i), self.hierarchy.members(i), strict=True))
+            best = [{**entry, "classes": list(members[entry["label"]])} for entry in _entries(top)]
+            levels.append({"of": self.hierarchy.counts[i], "top": best})
+        return levels
 
     def to_pandas(self) -> DataFrame:
         """One row a window, or one for the whole: clip, start, end, label and a column for each class. Needs pandas."""

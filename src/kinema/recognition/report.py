@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from kinema.recognition.prediction import Prediction
 from kinema.recognition.timeline import Timeline
 
+_SURE = 0.5  # a class below it is not worth naming by itself, where there are superclasses
+
 
 def predictions_text(predictions: Sequence[Prediction], top: int = 5) -> str:
     """Each recording with its `top` most probable labels, and, of videos and where it was cut into windows, what was seen when."""
@@ -25,7 +27,18 @@ def _text(prediction: Prediction, top: int, alone: bool) -> str:
     best = prediction.top(top)
     width = max((len(label) for label, _ in best), default=0)
     lines += [f"  {label:<{width}}  {100 * probability:5.1f} %" for label, probability in best]
+    lines += _superclasses(prediction)
     lines += [f"  {prediction.notes}"] if prediction.notes else []
     if prediction.windows or prediction.seconds:
         lines += [f"  {start:6.1f} to {end:6.1f} s  {label}" for start, end, label, _ in Timeline.of(prediction).spans()]
     return "\n".join(lines)
+
+
+def _superclasses(prediction: Prediction) -> list[str]:
+    """The superclass of each level, and, where the class is unsure, the narrowest answer that is not."""
+    levels = [level[0] for level in prediction.superclasses(1)]
+    lines = [f"  {'superclasses' if i == 0 else '':<12}  {name}, {100 * p:.1f} %" for i, (name, p) in enumerate(levels)]
+    if levels and prediction.probability < _SURE:
+        surest = prediction.surest(_SURE)
+        lines.append(f"  unsure which action it is; {f'sure of: {surest[0]}' if surest else 'of no superclass either'}")
+    return lines
