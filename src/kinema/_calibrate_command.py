@@ -44,7 +44,7 @@ def calibrate(
     from kinema.bundle import load, save
     from kinema.evaluation import calibrate as calibration
     from kinema.evaluation.calibration import text
-    from kinema.training.data import read as read_data
+    from kinema.training.data import read_for
     from kinema.training.recipe import DataConfig
 
     loaded = load(bundle)
@@ -53,7 +53,7 @@ def calibrate(
     def read(names: str, folder: str | None) -> list:
         each = names.split("+")
         roots = [Path(folder) / name if folder and len(each) > 1 else folder for name in each]
-        return [read_data(DataConfig(name, place, pose=pose, on_error=on_error)) for name, place in zip(each, roots, strict=True)]
+        return [read_for(loaded, DataConfig(name, place, pose=pose, on_error=on_error)) for name, place in zip(each, roots, strict=True)]
 
     if like is not None:
         if data or unknown:

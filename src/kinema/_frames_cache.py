@@ -189,7 +189,7 @@ class Frames:
 
         def records() -> Iterator[tuple[Key, About, np.ndarray]]:
             with contextlib.closing(in_threads(decode, wanted)) as decoded:
-                for i, pictures in zip(wanted, _shown(decoded, len(wanted)), strict=True):
+                for i, pictures in zip(wanted, shown(decoded, len(wanted), "Decoding the videos (kept for the next time)"), strict=True):
                     if isinstance(pictures, DataError):
                         self.errors[i], self._abouts[i] = pictures, About(0, 0, 0)
                     else:
@@ -379,14 +379,14 @@ def _attempt(work: Callable[[Given], Made], given: Given) -> Made | DataError:
         return error
 
 
-def _shown(made: Iterable[Made], total: int) -> Iterable[Made]:
+def shown(made: Iterable[Made], total: int, doing: str) -> Iterable[Made]:
     """With a bar on standard error, if somebody is looking."""
     if not sys.stderr.isatty():
         return made
     from rich.console import Console
     from rich.progress import track
 
-    return track(made, "Decoding the videos (kept for the next time)", total, console=Console(stderr=True), transient=True)
+    return track(made, doing, total, console=Console(stderr=True), transient=True)
 
 
 @cache

@@ -172,8 +172,7 @@ def evaluate(
 ) -> None:
     """Measure a bundle on a data set: accuracy with its interval, loss, per class, confusion, with and without copied clips.
 
-    Of the recipe's fields `--data.name`, `--data.root`, `--data.pose` and `--data.on_error` count; by default the data that the bundle was
-    trained on.
+    Of the recipe's fields `--data.name`, `root`, `pose`, `camera` and `on_error` count; by default the data that the bundle was trained on.
 
     Args:
         bundle: Name of a bundle that ships with Kinema, or path of one.
@@ -187,16 +186,16 @@ def evaluate(
     from kinema.evaluation.fuse_runs import evaluate_fused
     from kinema.evaluation.plots import write_figures
     from kinema.fused import FusedBundle, load
-    from kinema.training.data import read
+    from kinema.training.data import read_for
 
     loaded = load(bundle)
     several = isinstance(loaded, FusedBundle)
     name = overrides.pop("data.name", None) or (loaded.members[0] if several else loaded).recipe["data"]["name"]
     on_error = overrides.pop("data.on_error", "raise")
-    pose = overrides.pop("data.pose", "")
-    dataset = read(DataConfig(name, overrides.pop("data.root", None), pose=pose, on_error=on_error))
+    given = {"pose": overrides.pop("data.pose", ""), "camera": overrides.pop("data.camera", None), "on_error": on_error}
+    dataset = read_for(loaded, DataConfig(name, overrides.pop("data.root", None), **given))
     if overrides:
-        taken = "data.name, data.root, data.pose, data.on_error"
+        taken = "data.name, data.root, data.pose, data.camera, data.on_error"
         raise KinemaError(f"kinema evaluate takes no --{next(iter(overrides))}; of the recipe's fields {taken}")
     measure = evaluate_fused if several else evaluation.evaluate
     result, _ = measure(loaded, dataset, protocol, fold, part, on_error=on_error, progress=not json)

@@ -255,7 +255,9 @@ class VideoSource:
 
 
 Modality = PoseSequence | DepthSequence | InertialSequence | VideoSource
-ModalityName = Literal["pose", "depth", "inertial", "video"]
+ModalityName = Literal["pose", "depth", "inertial", "video", "image_pose"]
+# The modality of a clip whose `pose` is no skeleton in pixels of its pictures: one that is, by which these are cut.
+IMAGE_POSE: ModalityName = "image_pose"
 
 
 @dataclass(frozen=True)

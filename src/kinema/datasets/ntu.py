@@ -15,7 +15,8 @@ of it, unless all joints are tracked.
 - All points are moved by the same vector, so that the first person's spine-mid is at the origin where that person first appears.
 
 Where masked depth maps lie below the same folder (a folder SsssCcccPpppRrrrAaaa of MDepth-*.png for each clip), clips have depth too;
-where videos do (SsssCcccPpppRrrrAaaa_rgb.avi, any container), clips have video. The colour camera runs with the skeleton.
+where videos do (SsssCcccPpppRrrrAaaa_rgb.avi, any container), clips have video, and `image_pose`, their skeletons in pixels of the colour
+image. The colour camera runs with the skeleton.
 
 Frames that show none of the persons kept are left out, with or without cleaning; `times` then tells when the others were.
 `clean=False` gives every body of a file where it was, in the order in which they came.
@@ -26,12 +27,13 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from kinema.clip import Clip, PoseSequence, VideoSource
+from kinema.clip import IMAGE_POSE, Clip, Lazy, PoseSequence, VideoSource
 from kinema.datasets._cache import read_poses
 from kinema.datasets._depth import lazy_depths
 from kinema.datasets._io import numbers, parser, read_text
@@ -253,10 +255,14 @@ def read(
     for error in strange:
         skipped.add(error)
     depth_of = lazy_depths(INFO.name, root, depths, read_depth, read_depth_crop, cache)
+    from kinema.datasets._ntu_image import read_image_points  # which leans on this module
+
+    image_pose_of = {path.stem: Lazy(partial(read_image_points, path)) for path, _ in named if path.stem in videos}
+    others = (("depth", depth_of), ("video", videos), (IMAGE_POSE, image_pose_of))
     clips = tuple(
         Clip(
             path.stem,
-            {"pose": pose, **{name: of[path.stem] for name, of in (("depth", depth_of), ("video", videos)) if path.stem in of}},
+            {"pose": pose, **{name: of[path.stem] for name, of in others if path.stem in of}},
             who["action"] - 1,
             who["subject"],
             who["view"],

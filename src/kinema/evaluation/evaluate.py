@@ -82,6 +82,7 @@ def evaluate(
         **scores.metrics(),
         "skipped": [str(error) for error in samples.skipped],
         **({"saturated": list(samples.saturated)} if samples.saturated else {}),
+        **({"uncropped": len(samples.uncropped)} if getattr(samples, "cuts", False) else {}),
         "seen": _seen(bundle, dataset, scores),
     }
     if scores.unit != "clips":
@@ -165,6 +166,8 @@ def evaluation_text(result: dict[str, Any]) -> str:
         lines.append(leak_note(result["leak"], result["n_test"]))
     if result["seen"] and result["part"] == "test":
         lines.append(f"not a test: {result['seen']} of these clips trained the bundle or chose its weights")
+    if result.get("uncropped"):
+        lines.append(f"{result['uncropped']} clips, in which nobody is seen, were shown whole; the others' pictures were cut to the people")
     if result.get("saturated"):
         lines.append(f"{len(result['saturated'])} clips have signals at the end of the sensor's range; they were used as they are")
     if result["skipped"]:

@@ -1,16 +1,19 @@
-"""Videos for a model that takes skeletons: the people in them are estimated first, or their skeletons taken from a file."""
+"""Videos for a model that takes skeletons, or pictures cut to people: these are estimated first, or their skeletons taken from a file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kinema.clip import Clip
+from kinema.camera import Camera, read_camera
+from kinema.clip import IMAGE_POSE, Clip
 from kinema.errors import BundleError, KinemaError, unknown
 
 if TYPE_CHECKING:
+    from kinema.bundle import Bundle
     from kinema.recognition.recognizer import Recognizer
 
 _Recording = tuple[Clip, str | None]
@@ -24,12 +27,14 @@ def with_poses(recordings: Sequence[_Recording], pose: str | Path | None, recogn
 
     Raises `BundleError` where a pose is named for a bundle that takes none, and `KinemaError` for one that is neither backend nor file.
     """
+    bundle = recognizer.bundle
+    if cuts(bundle):
+        recordings = _with_image_poses(recordings, pose, bundle)
     videos = [clip.has("video") and (pose is not None or not clip.has("pose")) for clip, _ in recordings]
     if pose is None and not any(videos):
         return recordings
-    bundle = recognizer.bundle
     if "pose" not in bundle.modalities:
-        if pose is not None:
+        if pose is not None and not cuts(bundle):
             raise BundleError(f"bundle {bundle.name!r} takes {' and '.join(bundle.modalities)}; no pose can be given to it")
         return recordings
     if not any(videos):
@@ -38,14 +43,43 @@ def with_poses(recordings: Sequence[_Recording], pose: str | Path | None, recogn
     return [(add(clip) if seen else clip, label) for (clip, label), seen in zip(recordings, videos, strict=True)]
 
 
-def _adding(pose: str | Path | None, metres: bool, videos: int) -> Callable[[Clip], Clip]:
-    """What gives a clip the skeletons of its video."""
+def cuts(bundle: Bundle) -> bool:
+    """Whether a bundle is shown pictures that are cut to the people in them."""
+    of_depth = bundle.depth is not None and bundle.depth.fit == "skeleton"
+    return of_depth or (bundle.video is not None and bool(bundle.video.crop))
+
+
+def _with_image_poses(recordings: Sequence[_Recording], pose: str | Path | None, bundle: Bundle) -> Sequence[_Recording]:
+    """The recordings with skeletons in pixels of their pictures, found as they were in training: by the same estimator, or camera."""
+    data = bundle.recipe.get("data", {})
+    if pose is None and data.get("camera"):
+        camera = read_camera(data["camera"])
+        return [(_seen(clip, camera) if clip.has("pose") and clip.pose.dims == 3 else clip, label) for clip, label in recordings]
+
+    def lacks(clip: Clip) -> bool:
+        flat = clip.has("pose") and "pose" not in bundle.modalities and clip.pose.dims == 2 and clip.pose.unit == "px"
+        return clip.has("video") and (pose is not None or not (clip.has(IMAGE_POSE) or flat))
+
+    lacking = [lacks(clip) for clip, _ in recordings]
+    if not any(lacking):
+        return recordings
+    add = _adding(pose or data.get("pose") or "auto", False, sum(lacking), IMAGE_POSE)
+    return [(add(clip) if lacks else clip, label) for (clip, label), lacks in zip(recordings, lacking, strict=True)]
+
+
+def _seen(clip: Clip, camera: Camera) -> Clip:
+    return replace(clip, modalities={**clip.modalities, IMAGE_POSE: camera.project(clip.pose)})
+
+
+def _adding(pose: str | Path | None, metres: bool, videos: int, name: str = "pose") -> Callable[[Clip], Clip]:
+    """What gives a clip the skeletons of its video, as its modality `name`."""
     # Imported where a video needs it: recognition of skeletons needs no image.
     from kinema.estimation.backends import BACKENDS
-    from kinema.estimation.stage import Poses
+    from kinema.estimation.stage import CUT_FPS, Poses
 
     if pose is None or str(pose) in BACKENDS:
-        return Poses(str(pose or "auto"), world=metres).added
+        fps = CUT_FPS if name == IMAGE_POSE else None
+        return partial(Poses(str(pose or "auto"), world=metres, fps=fps).added, name=name)
     path = Path(pose).expanduser()
     if not path.exists():
         raise KinemaError(f"{unknown('backend of poses', str(pose), BACKENDS)}; and there is no such file")
@@ -55,4 +89,4 @@ def _adding(pose: str | Path | None, metres: bool, videos: int) -> Callable[[Cli
     found = open_files([path], videos=False).clips
     if videos != 1 or len(found) != 1:
         raise KinemaError(f"{pose} has the skeletons of {len(found)} recordings; there are {videos} videos, and one of each is expected")
-    return lambda clip: replace(clip, modalities={**clip.modalities, "pose": found[0].pose})
+    return lambda clip: replace(clip, modalities={**clip.modalities, name: found[0].pose})

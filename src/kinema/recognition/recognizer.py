@@ -13,14 +13,14 @@ import torch
 
 from kinema.bundle import Bundle
 from kinema.bundle import load as load_bundle
-from kinema.clip import Clip, PoseSequence
+from kinema.clip import IMAGE_POSE, Clip, PoseSequence
 from kinema.depth_crop import DepthCrop, LazyDepth, depth_crop
 from kinema.errors import BundleError, DataError, KinemaError, LayoutError
 from kinema.fused import FusedBundle
 from kinema.fused import load as load_any
 from kinema.layout import conversion, get_layout
 from kinema.recognition.answers import sample_answers
-from kinema.recognition.poses_of_videos import with_poses
+from kinema.recognition.poses_of_videos import cuts, with_poses
 from kinema.recognition.prediction import Prediction, WindowPrediction
 from kinema.recognition.resample import at_rate
 from kinema.recognition.skeleton import flaw_in_size
@@ -213,6 +213,8 @@ class Recognizer:
         own = {name: self._prepare(clip, pose, settings) if name == "pose" else clip.modalities[name] for name in wants}
         if "depth" in own:  # the recording is decoded once, and only what shows somebody is held
             own["depth"] = LazyDepth(partial(clip.modality, "depth"), partial(_same, depth_crop(clip)))
+        if cuts(self.bundle) and (known := [name for name in (IMAGE_POSE, "pose") if clip.has(name)]):
+            own[IMAGE_POSE] = clip.modalities[known[0]]
         return Clip(clip.id, own, source=clip.source)
 
     def check(self, pose: PoseSequence) -> None:
@@ -333,7 +335,7 @@ def _seconds(clip: Clip) -> np.ndarray:
     if clip.has("inertial") and len(clip.modalities) == 1:
         signals = clip.inertial
         return np.arange(len(signals.signals) + 1) / signals.rate
-    if clip.has("video") and len(clip.modalities) == 1:
+    if clip.modalities.keys() - {IMAGE_POSE} == {"video"}:
         return seconds_of(clip.video)
     frames = clip.pose if clip.has("pose") else depth_crop(clip)
     count = frames.frames if isinstance(frames, PoseSequence) else len(frames.frames)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from kinema import video
-from kinema._frames_cache import Resize
+from kinema._frames_cache import Resize, pixels_of
 from kinema.calibration import Calibration
 from kinema.clip import Clip, VideoSource
 from kinema.errors import DataError
 from kinema.recognition.answers import sample_answers
 from kinema.recognition.prediction import WindowPrediction
 from kinema.transforms.batches import Batch
+from kinema.transforms.skeleton_box import at_times, pose_for_cutting, skeleton_place
 from kinema.transforms.video_config import VideoInput
 from kinema.transforms.video_samples import VideoSamples
 
@@ -99,7 +100,9 @@ class WindowSamples(VideoSamples):
         times = video.index(source).times
         starts, stops = (np.searchsorted(times, [span[i] - _NOTHING for span in spans]) for i in (0, 1))
         starts = np.minimum(starts, np.maximum(stops - 1, 0))  # where none begins within it, the one that is shown then
-        passing = _Passing(source, Resize(input.height, input.width, input.short, input.fit == "stretch"), np.maximum(stops - starts, 1))
+        lengths = np.maximum(stops - starts, 1)
+        places = _places(clip, input, spans, times, starts, lengths) if input.crop else None
+        passing = _Passing(source, Resize(input.height, input.width, input.short, input.fit == "stretch"), lengths, starts, places)
         super().__init__(input, [clip] * len(spans), passing, range(len(spans)))
         self.clip_of = torch.zeros(len(spans), dtype=torch.long)
         self.starts = torch.from_numpy(starts)
@@ -123,15 +126,46 @@ class WindowSamples(VideoSamples):
         return np.unique(np.concatenate([self._times(indices, None, None, i / moments).numpy().ravel() for i in range(moments)]))
 
 
+def _places(
+    clip: Clip, input: VideoInput, spans: Sequence[tuple[float, float]], times: np.ndarray, starts: np.ndarray, lengths: np.ndarray
+) -> list[np.ndarray | None]:
+    """Where the people are in each window, by the skeletons that are seen in it; for a moving box in each of its frames."""
+    pose = pose_for_cutting(clip)
+    if pose is None:
+        return [None] * len(spans)
+    seconds = np.arange(pose.frames) / pose.fps if pose.times is None else pose.times
+    about, found = video.index(clip.video), []
+    for (begin, end), start, length in zip(spans, starts, lengths, strict=True):
+        within = np.flatnonzero((seconds >= begin - _NOTHING) & (seconds < end))
+        shown = pose.select_frames(within) if len(within) else None
+        place = None if shown is None else skeleton_place(shown, (about.width, about.height), input.crop_of, input.crop_margin)
+        moving = place is not None and input.crop_of == "moving"
+        if moving:
+            shown = replace(shown, times=seconds[within])
+            place = at_times(place, shown, times[start : start + length])
+        found.append(place)
+    return found
+
+
 class _Passing:
-    """The frames of a video as it passes by: those that were asked for last are held."""
+    """The frames of a video as it passes by: those that were asked for last are held. `places`: what is cut out of them in each window, as
+    in `kinema._frames_cache.Frames`."""
 
     kept = 0
 
-    def __init__(self, source: VideoSource, resize: Resize, lengths: np.ndarray):
+    def __init__(
+        self,
+        source: VideoSource,
+        resize: Resize,
+        lengths: np.ndarray,
+        starts: np.ndarray,
+        places: Sequence[np.ndarray | None] | None = None,
+    ):
         self._source, self._about = source, video.index(source)
         own = self._about.height, self._about.width
-        self._whole, self.size = resize.whole(*own), resize.kept(*own)
+        # What is cut out of pictures must stay as sharp as they are.
+        self._resize, self._own, self.size = resize, own, own if places is not None else resize.kept(*own)
+        self._places, self._starts = places, starts.tolist()
         self.lengths = lengths.tolist()
         self.errors: dict[int, DataError] = {}
         self._stream: Iterator[tuple[float, np.ndarray]] = iter(())
@@ -140,7 +174,8 @@ class _Passing:
         self._from = self._read = len(self._about)
 
     def whole(self, i: int) -> tuple[int, int]:
-        return self._whole
+        place = None if self._places is None else self._places[i]
+        return self._resize.whole(*(self._own if place is None else pixels_of(place, *self._own)[1]))
 
     def hold(self, frames: np.ndarray, coming) -> None:
         """Have these frames (increasing) at hand, and forget earlier ones. `coming()`: these and all that will be asked for later."""
@@ -165,4 +200,11 @@ class _Passing:
         """(n, H, W, 3) uint8 of held frames; for one that could not be decoded, the one before it."""
         if not self._numbers:
             raise DataError("none of its frames can be decoded", self._source.path)
-        return np.stack([self._pictures[max(bisect.bisect_right(self._numbers, int(frame)) - 1, 0)] for frame in frames])
+        pictures = [self._pictures[max(bisect.bisect_right(self._numbers, int(frame)) - 1, 0)] for frame in frames]
+        place = None if self._places is None else self._places[i]
+        if place is None:
+            return np.stack(pictures)
+        corners, (height, width) = pixels_of(place[frames - self._starts[i]] if place.ndim == 2 else place, *self._own)
+        corners = np.broadcast_to(corners, (len(pictures), 2))
+        cut = [picture[top : top + height, left : left + width] for picture, (top, left) in zip(pictures, corners, strict=True)]
+        return np.stack(cut)

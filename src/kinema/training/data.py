@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,14 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from kinema.bundle import Bundle
+from kinema.camera import read_camera
 from kinema.clip import Clip, Unit
 from kinema.datasets.base import Dataset, Split, dataset_infos, read_dataset
 from kinema.datasets.protocols import cut_validation, leak_note, leaking, validation_keys
 from kinema.errors import DataError, ProtocolError, RecipeError, unknown
+from kinema.fused import FusedBundle
 from kinema.models.registry import model_info
 from kinema.training.recipe import DataConfig, Recipe
 from kinema.transforms.batches import Samples
-from kinema.transforms.joined import samples_of
+from kinema.transforms.joined import Inputs, samples_of
 from kinema.transforms.samples import PoseSamples
 
 # Protocols of one of several data sets: all of its clips.
@@ -65,6 +69,32 @@ class Prepared:
         parts = (self.train, self.val, self.test)
         return tuple(clip_id for part in parts if part is not None for clip_id in part.saturated)
 
+    @property
+    def uncropped(self) -> dict[str, dict[str, Any]]:
+        """Of each part, where pictures are cut to the people in them: `clips`, how many of them show their whole pictures because nobody is
+        seen in them, `uncropped`, and how many of these are of each class, `by_class`."""
+        found = {}
+        for name, part, clips in (
+            ("train", self.train, self.parts.train),
+            ("val", self.val, self.parts.val),
+            ("test", self.test, self.parts.test),
+        ):
+            pictures = [each for each in getattr(part, "parts", {"": part}).values() if getattr(each, "cuts", False)]
+            if pictures:
+                whole = {clip_id for each in pictures for clip_id in each.uncropped}
+                labels = Counter(self.classes[clip.label] for clip in clips if clip.id in whole)
+                found[name] = {"clips": len(part.clip_ids), "uncropped": len(whole), "by_class": dict(sorted(labels.items()))}
+        return found
+
+
+def crop_text(uncropped: Mapping[str, Mapping[str, Any]]) -> str:
+    """What `Prepared.uncropped` tells, in a line for each part."""
+    lines = ["pictures are cut to the people in them; clips in which nobody is seen are shown whole:"]
+    for name, about in uncropped.items():
+        classes = ", ".join(f"{label} {count}" for label, count in about["by_class"].items())
+        lines.append(f"  {name:<6}{about['uncropped']} of {about['clips']}" + (f" ({classes})" if classes else ""))
+    return "\n".join(lines)
+
 
 def prepare(recipe: Recipe) -> Prepared:
     """Read, divide and prepare what a recipe trains on.
@@ -75,7 +105,10 @@ def prepare(recipe: Recipe) -> Prepared:
     Raises `DataError`, `ProtocolError`, `LayoutError`.
     """
     validate = recipe.fit.selection in ("validation", "refit")
-    parts = read_parts(recipe.data, seed=recipe.seed, validate=validate)
+    needs = skeletons_for(recipe, modalities(recipe))
+    if recipe.data.camera and not needs["crop"]:
+        raise RecipeError("data.camera is for pictures that are cut to joints in space; video.crop or depth.fit: skeleton cuts them")
+    parts = read_parts(recipe.data, seed=recipe.seed, validate=validate, **needs)
     samples, skipped = [], list(parts.skipped)
     for clips in (parts.train, parts.val, parts.test):
         part = samples_of(clips, modalities(recipe), recipe, recipe.data.on_error, keep=True) if clips else None
@@ -147,19 +180,44 @@ def recording(parts: Parts, samples: Samples, of: Sequence[str] = ("pose",)) -> 
     return Recording(float(np.median(fps)), float(np.median(seconds)), unit)
 
 
-def read(data: DataConfig, name: str | None = None) -> Dataset:
-    """The data set of a recipe, or of several the one of this name; of videos without skeletons those are estimated if it says so."""
+def skeletons_for(inputs: Inputs, of: Sequence[str]) -> dict[str, bool]:
+    """Which skeletons a model of the modalities `of` needs: arguments of `read` and `read_parts`."""
+    crop = ("video" in of and bool(inputs.video.crop)) or ("depth" in of and inputs.depth.fit == "skeleton")
+    return {"poses": "pose" in of, "crop": crop}
+
+
+def read(data: DataConfig, name: str | None = None, *, poses: bool = True, crop: bool = False) -> Dataset:
+    """The data set of a recipe, or of several the one of this name; of videos without skeletons those are estimated if it says so and
+    `poses` are wanted. `crop`: those that pictures are cut by are wanted, and nobody is left out who has none."""
     several = "+" in data.name
     dataset = read_dataset(name or data.name, Path(data.root) / name if several and data.root else data.root, on_error=data.on_error)
-    if not data.pose:
+    if crop and (data.pose or data.camera):
+        from kinema.datasets._image_poses import with_camera, with_image_poses
+
+        if data.pose and data.camera:
+            raise RecipeError("pictures are cut by the skeletons of data.pose or of data.camera; one of the two is expected")
+        dataset = with_image_poses(dataset, data.pose) if data.pose else with_camera(dataset, read_camera(data.camera))
+    if not data.pose or not poses:
         return dataset
     from kinema.datasets._estimated import with_poses
 
     return with_poses(dataset, data.pose, on_error=data.on_error)
 
 
-def read_parts(data: DataConfig, *, seed: int = 0, validate: bool = True) -> Parts:
+def read_for(bundle: Bundle | FusedBundle, data: DataConfig) -> Dataset:
+    """A data set with the skeletons that a bundle needs. Those that its pictures were cut by in training cut them here, unless `data` names
+    others."""
+    if not isinstance(bundle, Bundle):
+        return read(data)
+    needs, trained = skeletons_for(bundle, bundle.modalities), bundle.recipe.get("data", {})
+    if needs["crop"] and not (data.pose or data.camera):
+        data = replace(data, pose=trained.get("pose", ""), camera=trained.get("camera"))
+    return read(data, **needs)
+
+
+def read_parts(data: DataConfig, *, seed: int = 0, validate: bool = True, poses: bool = True, crop: bool = False) -> Parts:
     """The clips of one split; `validate` cuts a validation part from the training part (drawn with `seed`) unless the split has one.
+    `poses`, `crop`: see `read`.
 
     Raises `ProtocolError` where clips cut from one recording both train and test, unless `data.allow_leak`.
     """
@@ -186,7 +244,7 @@ def read_parts(data: DataConfig, *, seed: int = 0, validate: bool = True) -> Par
         split = divided(dataset, keys[data.name], data.protocol, data.fold)
         protocol = "all clips" if data.use == "all" else data.protocol or next(iter(dataset.protocols))
     else:
-        sets = [read(data, name) for name in names]
+        sets = [read(data, name, poses=poses, crop=crop) for name in names]
         folds = [_fold(each, of, data) for each, of in zip(sets, protocols, strict=True)]
         splits = [divided(*each) for each in zip(sets, keys.values(), protocols, folds, strict=True)]
         dataset, split = _joined(names, sets, splits, data.fold)
@@ -255,7 +313,7 @@ def fold_names(data: DataConfig) -> tuple[str, ...]:
     for name, protocol in zip(names, protocols, strict=True):
         if len(names) > 1 and protocol in (TRAINS, TESTS):
             continue
-        found.append(tuple(split.name for split in read(data, name).splits(protocol)))
+        found.append(tuple(split.name for split in read(data, name, poses=False).splits(protocol)))
     several = [folds for folds in found if len(folds) > 1] or found[:1] or [("joined",)]
     return tuple(fold for fold in several[0] if all(fold in folds for folds in several))
 
@@ -263,7 +321,7 @@ def fold_names(data: DataConfig) -> tuple[str, ...]:
 def class_groups(data: DataConfig, protocol: str) -> dict[str, tuple[str, ...]]:
     """Names of the classes that take part in each group of a protocol whose splits are named "group/fold", such as CAD-60's
     environments. `ProtocolError` for one that has no such groups."""
-    dataset = read(data)
+    dataset = read(data, poses=False)
     splits = [(split.name.rpartition("/")[0], split.classes) for split in dataset.splits(protocol)]
     groups = {group: tuple(dataset.classes[label] for label in classes) for group, classes in splits if group and classes}
     if not groups:

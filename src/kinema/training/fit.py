@@ -22,7 +22,7 @@ from kinema.models.registry import create_model, model_config
 from kinema.training import typed
 from kinema.training.checkpoint import load_checkpoint, save_checkpoint
 from kinema.training.closed_form import fit_at_once, is_fitted_at_once
-from kinema.training.data import Prepared, prepare, prepare_whole
+from kinema.training.data import Prepared, crop_text, prepare, prepare_whole
 from kinema.training.encoded import Encoder, encoded
 from kinema.training.hierarchy import (
     FIRST_PASS,
@@ -217,6 +217,8 @@ def _fit(
             monitor.say(str(account))
         if prepared.skipped:
             monitor.say("\n".join([f"{len(prepared.skipped)} clips skipped:", *prepared.skipped]))
+        if prepared.uncropped:
+            monitor.say(crop_text(prepared.uncropped))
         if prepared.saturated:
             monitor.say(f"{len(prepared.saturated)} clips have signals at the end of the sensor's range; they are used as they are")
         if hierarchy is not None:

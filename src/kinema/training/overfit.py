@@ -17,7 +17,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from kinema.errors import DataError, RecipeError
 from kinema.training.closed_form import is_fitted_at_once
-from kinema.training.data import modalities, read_parts
+from kinema.training.data import modalities, read_parts, skeletons_for
 from kinema.training.fit import make_fabric, make_model, reproducible
 from kinema.training.load import check_recipe
 from kinema.training.loop import Stage, derived_seed
@@ -74,7 +74,7 @@ def overfit(recipe: Recipe, samples: int = 100, epochs: int = 200) -> Verdict:
     check_recipe(recipe)
     if samples < 2 or epochs < 1:
         raise DataError(f"{samples} samples and {epochs} epochs; at least 2 samples and 1 epoch are expected")
-    parts = read_parts(recipe.data, seed=recipe.seed, validate=False)
+    parts = read_parts(recipe.data, seed=recipe.seed, validate=False, **skeletons_for(recipe, modalities(recipe)))
     everything = samples_of(parts.train, modalities(recipe), recipe, recipe.data.on_error)
     chosen = _Chosen(everything, balanced_choice(everything.labels, samples, derived_seed(recipe.seed, len(everything))))
     recipe = replace(

@@ -135,6 +135,7 @@ def result_of(
         **({"quoted": quoted(recipe.quotes)} if recipe.quotes else {}),
         "skipped": list(prepared.skipped),
         **({"saturated": list(prepared.saturated)} if prepared.saturated else {}),
+        **({"crop": prepared.uncropped} if prepared.uncropped else {}),
         "environment": environment(),
         **{f"{name}_ids": value for name, value in ids.items()},
     }

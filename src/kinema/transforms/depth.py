@@ -6,6 +6,8 @@ S x S and have one scale, that of the front view at the middle depth.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -61,9 +63,11 @@ def view_box(crop: DepthCrop, view: str, fit: str) -> tuple[float, float, float,
     """(top, left, bottom, right) of the part of a view that is shown, in pixels; it may reach beyond the picture.
 
     "square": all of it. "stretch": the foreground of all frames, of depths from `near` to `far`. "metric": a square of 2.4 m
-    about the median place of the foreground.
+    about the median place of the foreground. "frame": the front view of the whole recording.
     """
     side = crop.side
+    if fit == "frame":
+        return place_box(crop, (0.0, 0.0, 1.0, 1.0))
     if fit == "square":
         return (0.0, 0.0, float(side), float(side))
     if fit == "metric":
@@ -77,6 +81,13 @@ def view_box(crop: DepthCrop, view: str, fit: str) -> tuple[float, float, float,
     half = (crop.far - crop.near) / 2 / _depth_pixel(crop) + 1
     near, far = side / 2 - half, side / 2 + half
     return (top, near, bottom, far) if view == "side" else (near, left, far, right)
+
+
+def place_box(crop: DepthCrop, place: Sequence[float]) -> tuple[float, float, float, float]:
+    """(top, left, bottom, right), in pixels of the crop, of a place (top, left, height, width) in shares of the recording's pictures."""
+    height, width = 2 * crop.center_y, 2 * crop.center_x
+    top, left = (place[0] * height - crop.top) / crop.zoom, (place[1] * width - crop.left) / crop.zoom
+    return (top, left, top + place[2] * height / crop.zoom, left + place[3] * width / crop.zoom)
 
 
 def _depth_pixel(crop: DepthCrop) -> float:

@@ -30,7 +30,9 @@ class DepthInput:
             clip (the centre when testing, anywhere in it when training).
         fit: "stretch" stretches what moves to the whole picture, in either direction by itself, as cropped descriptors are published;
             "square" keeps its proportions, in the square that holds all that is seen in the clip; "metric" keeps people's size too:
-            a square of 2.4 m at the middle depth, about the middle of the body.
+            a square of 2.4 m at the middle depth, about the middle of the body; "frame" stretches the whole picture as the camera saw it;
+            "skeleton" the box of all joints of the clip, a tenth larger on each side, within the picture (`data.camera` says where joints
+            are seen; where there are none the whole picture is shown).
         scale: "clip" spreads the depths of the clip, nearest to farthest, over the values; "metric" gives a millimetre the same
             weight in every clip: 2 m about the middle depth of the body.
         features: channels of a "video" for each view: "depth" and "motion", the change since the frame before (-1..1).
@@ -41,7 +43,7 @@ class DepthInput:
     segments: int = 1
     size: int = 50
     frames: int = 16
-    fit: Literal["stretch", "square", "metric"] = "stretch"
+    fit: Literal["stretch", "square", "metric", "frame", "skeleton"] = "stretch"
     scale: Literal["clip", "metric"] = "clip"
     features: tuple[DepthFeature, ...] = ("depth",)
 

@@ -22,10 +22,11 @@ from kinema.transforms import depth, sampling
 from kinema.transforms.batches import Batch, usable
 from kinema.transforms.depth_config import DepthAugment, DepthInput
 from kinema.transforms.samples import VIEW_SHARE
+from kinema.transforms.skeleton_box import depth_places
 
 _KNOWN = {
     "form": ("motion", "difference", "frame", "video"),
-    "fit": ("stretch", "square", "metric"),
+    "fit": ("stretch", "square", "metric", "frame", "skeleton"),
     "scale": ("clip", "metric"),
     "views": ("front", "side", "top"),
     "features": ("depth", "motion"),
@@ -36,7 +37,8 @@ _LEAST = 1 / 255  # of the foreground, so that it stays apart from background
 class DepthSamples:
     """Samples of depth clips, ready to be drawn in batches. Made by `from_clips`; attributes as in `kinema.transforms.batches.Samples`.
 
-    Every sample is of a whole clip; for the form "frame" there are `input.frames` of each, told apart by `phases`.
+    Every sample is of a whole clip; for the form "frame" there are `input.frames` of each, told apart by `phases`. `cuts` and `uncropped`:
+    as of `kinema.transforms.video_samples.VideoSamples`.
     """
 
     unit = "clips"
@@ -44,6 +46,7 @@ class DepthSamples:
 
     def __init__(self, input: DepthInput, clips: Sequence[tuple[Clip, DepthCrop]], skipped: Sequence[DataError] = ()):
         self.input, self.skipped = input, tuple(skipped)
+        self.cuts, self.uncropped = input.fit == "skeleton", ()
         self.clip_ids = tuple(clip.id for clip, _ in clips)
         self._crops = [crop for _, crop in clips]
         each = input.frames if input.form == "frame" else 1
@@ -54,7 +57,13 @@ class DepthSamples:
         self.labels = torch.tensor([-1 if clip.label is None else clip.label for clip, _ in clips])[self.clip_of]
         self.mirrored = torch.zeros(len(self.labels), dtype=torch.bool)
         self._images: list[np.ndarray | None] = [None] * len(clips)
-        boxes = [[depth.view_box(crop, view, input.fit) for view in input.views] for crop in self._crops]
+        if self.cuts:
+            places = depth_places(clips)
+            self.uncropped = tuple(clip.id for (clip, _), place in zip(clips, places, strict=True) if place is None)
+            whole = (0.0, 0.0, 1.0, 1.0)
+            boxes = [[depth.place_box(crop, whole if place is None else place)] for crop, place in zip(self._crops, places, strict=True)]
+        else:
+            boxes = [[depth.view_box(crop, view, input.fit) for view in input.views] for crop in self._crops]
         self._boxes = torch.tensor(boxes, dtype=torch.float32)
         self._sides = torch.tensor([crop.side for crop in self._crops])
 
@@ -235,6 +244,8 @@ def _check(input: DepthInput) -> None:
     for name, most in (("segments", 64), ("size", 8 * SIDE), ("frames", 1024)):
         if not 1 <= getattr(input, name) <= most:
             raise RecipeError(f"depth.{name} is {getattr(input, name)}; 1 to {most} is expected")
+    if input.fit in ("frame", "skeleton") and input.views != ("front",):
+        raise RecipeError(f"depth.fit {input.fit!r} shows what the camera saw, the front view; depth.views is {list(input.views)}")
     if input.segments > 1 and input.form not in depth.DESCRIPTORS:
         raise RecipeError(f"depth.segments is {input.segments}, but depth.form {input.form!r} has no segments; motion and difference have")
     if input.features != ("depth",) and input.form != "video":

@@ -11,26 +11,33 @@ from collections.abc import Sequence
 import numpy as np
 
 from kinema import video
-from kinema.clip import Clip, PoseSequence, VideoSource
+from kinema.clip import IMAGE_POSE, Clip, PoseSequence, VideoSource
+from kinema.depth_crop import DepthCrop
 from kinema.errors import DataError, RecipeError
 
-# A modality of clips whose `pose` is no skeleton in pixels of the video: one that is, for cutting alone.
-IMAGE_POSE = "image_pose"
 SURE = 0.3  # score of a joint from which on it is one
 _LEAST = 1 / 16  # of a picture's side, that is shown at least
 _STEADY = 0.5  # seconds over which a moving box is held still
 
 
-def places_of(clips: Sequence[tuple[Clip, VideoSource]], of: str = "clip", margin: float = 0.1) -> list[np.ndarray | None]:
+MARGIN = 0.1  # of the publication, on each side
+
+
+def places_of(clips: Sequence[tuple[Clip, VideoSource]], of: str = "clip", margin: float = MARGIN) -> list[np.ndarray | None]:
     """Where in its video each clip shows its people, see `skeleton_place`; for `of` "moving" a place for each frame of the video.
 
     Raises `RecipeError` where no clip has skeletons, or they are no pixels of the pictures.
     """
     if not any(clip.has(IMAGE_POSE) or clip.has("pose") for clip, _ in clips):
-        raise RecipeError(
-            "video.crop 'skeleton' needs skeletons, and no clip has one; data.pose: movenet, for one, estimates them"
-        )
+        raise RecipeError("video.crop 'skeleton' needs skeletons, and no clip has one; data.pose: movenet, for one, estimates them")
     return [_place_of(clip, source, of, margin) for clip, source in clips]
+
+
+def depth_places(clips: Sequence[tuple[Clip, DepthCrop]]) -> list[np.ndarray | None]:
+    """Where in its depth images each clip shows its people; errors as of `places_of`."""
+    poses = [pose_for_cutting(clip) for clip, _ in clips]
+    sizes = [(2 * crop.center_x, 2 * crop.center_y) for _, crop in clips]
+    return [None if pose is None else skeleton_place(pose, size) for pose, size in zip(poses, sizes, strict=True)]
 
 
 def _place_of(clip: Clip, source: VideoSource, of: str, margin: float) -> np.ndarray | None:
@@ -65,7 +72,7 @@ def pose_for_cutting(clip: Clip) -> PoseSequence | None:
     return pose
 
 
-def skeleton_place(pose: PoseSequence, size: Sequence[int], of: str = "clip", margin: float = 0.1) -> np.ndarray | None:
+def skeleton_place(pose: PoseSequence, size: Sequence[int], of: str = "clip", margin: float = MARGIN) -> np.ndarray | None:
     """(4,) the place of the people in pictures of `size` (width, height), for `of` "moving" (T, 4), one for each frame of `pose`; None
     where no joint is sure and within the picture.
 

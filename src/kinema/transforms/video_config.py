@@ -17,8 +17,6 @@ CropOf = Literal["clip", "person", "moving"]
 Colours = Literal["rgb", "grey"]
 Scale = Literal["unit", "signed", "imagenet"]
 
-CROP_FPS = 10.0  # pictures a second in which people are looked for, where pictures are to be cut to them
-
 
 @dataclass(frozen=True)
 class VideoInput:

@@ -35,8 +35,8 @@ _KNOWN = {
 class VideoSamples:
     """Samples of videos, ready to be drawn in batches. Made by `from_clips`; attributes as in `kinema.transforms.batches.Samples`.
 
-    Every sample is of a whole clip. `kept`: how many of them are read from where their frames are kept decoded. `uncropped`: ids of clips
-    whose whole pictures are shown, because there is nobody whom `input.crop` could cut them to.
+    Every sample is of a whole clip. `kept`: how many of them are read from where their frames are kept decoded. `cuts`: whether pictures
+    are cut to the people in them; `uncropped`: ids of clips whose whole pictures are shown, because nobody is seen there.
     """
 
     unit = "clips"
@@ -97,6 +97,10 @@ class VideoSamples:
     @property
     def shape(self) -> VideoShape:
         return self.input.shape
+
+    @property
+    def cuts(self) -> bool:
+        return bool(self.input.crop)
 
     @property
     def kept(self) -> int:
