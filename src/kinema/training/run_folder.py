@@ -217,6 +217,7 @@ def write_run(
         seconds=about.seconds,
         unit=about.unit,
         hierarchy=proper_levels(hierarchy),
+        pruned=getattr(model, "pruned", None),
     )
     bundles.save(kept, out / BUNDLE)
     if scores is not None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from torch import Tensor, nn
 
 from kinema.errors import RecipeError, unknown
+from kinema.models._prune import hold
 from kinema.models.resnet import FixedNorm2d, FixedNorm3d
 from kinema.training.imagenet import ImageNetWeights
 from kinema.training.importing import start_bundle
@@ -56,10 +57,10 @@ def initialise(model: nn.Module, init: InitConfig, layout: str | None = None) ->
     """Put a bundle's weights into `model` and freeze what `init` names. `layout`: joints that published weights are loaded for.
 
     A parameter is loaded where name and shape agree. With `layers: backbone` the classification head stays fresh, as
-    does whatever `remake` names. Call it before the optimiser is made.
+    does whatever `remake` names. Filters that were pruned from the bundle are zero and stay so. Call it before the optimiser is made.
 
-    Raises `BundleError` (no such bundle), `RecipeError` (nothing of it fits; a prefix that no parameter has; freezing of
-    what was not loaded).
+    Raises `BundleError` (no such bundle), `RecipeError` (nothing of it fits, or it is compact; a prefix that no parameter has;
+    freezing of what was not loaded).
     """
     account = Account(init.bundle)
     own = model.state_dict()
@@ -84,6 +85,9 @@ def initialise(model: nn.Module, init: InitConfig, layout: str | None = None) ->
 
 def _load(model: nn.Module, init: InitConfig, layout: str | None, account: Account) -> None:
     bundle = start_bundle(init, layout)
+    pruned = None if isinstance(bundle, ImageNetWeights) else bundle.pruned
+    if pruned is not None and pruned.compact:
+        raise RecipeError(f"init.bundle: {bundle.name} is compact; training goes on from the bundle that has its pruned filters as zeros")
     account.source = f"{bundle.name} ({bundle.hash[:16]})"
     own = model.state_dict()
     state = bundle.state
@@ -108,6 +112,10 @@ def _load(model: nn.Module, init: InitConfig, layout: str | None, account: Accou
     if not any(name in account.loaded for name, _ in model.named_parameters()):
         raise RecipeError(f"init.bundle: no parameter of {account.source}, a {bundle.model!r}, fits this model by name and shape")
     model.load_state_dict({name: state[name] for name in account.loaded}, strict=False)
+    held = tuple(layer for layer in pruned.layers if f"{layer.conv}.weight" in account.loaded) if pruned is not None else ()
+    if held:
+        hold(model, replace(pruned, layers=held))
+        account.notes.append(f"{sum(len(layer.removed) for layer in held)} pruned filters of {len(held)} layers are zero and stay so")
 
 
 def _keep_folded(model: nn.Module, init: InitConfig, weights: ImageNetWeights, state: Mapping[str, Tensor]) -> str:
