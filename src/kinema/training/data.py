@@ -240,7 +240,7 @@ def read_parts(data: DataConfig, *, seed: int = 0, validate: bool = True, poses:
         return replace(split, train=split.train + split.val, val=())
 
     if len(names) == 1:
-        dataset = read(data)
+        dataset = read(data, poses=poses, crop=crop)
         split = divided(dataset, keys[data.name], data.protocol, data.fold)
         protocol = "all clips" if data.use == "all" else data.protocol or next(iter(dataset.protocols))
     else:
