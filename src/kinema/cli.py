@@ -11,11 +11,12 @@ from kinema._calibrate_command import calibrate
 from kinema._commandline import answer, overridable, run
 from kinema._data_commands import DATA_COMMANDS
 from kinema._events_commands import EVENTS_COMMANDS
+from kinema._fuse_command import fuse
+from kinema._hierarchy_commands import HIERARCHY_COMMANDS
 from kinema._live_commands import live, serve
 from kinema._memory import keep_freed_memory
 from kinema._robocomp_commands import ROBOCOMP_COMMANDS
 from kinema.errors import KinemaError
-from kinema.fused import Rule
 from kinema.training.recipe import DataConfig, Recipe
 
 
@@ -205,45 +206,6 @@ def evaluate(
             print(f"drawn: {path}", file=sys.stderr)
 
 
-def fuse(
-    members: list[str],
-    *,
-    rule: Rule = "average",
-    out: str | None = None,
-    clips: bool = False,
-    root: str | None = None,
-    on_error: Literal["raise", "skip"] = "raise",
-    figures: str | None = None,
-    json: bool = False,
-) -> None:
-    """Make one answer of several models' answers to the same test part, and measure it beside each of them.
-
-    Args:
-        members: Folders of runs, whose saved scores are taken, or bundles, which are measured now on their own data set.
-        rule: How: average, product or maximum of the probabilities; weighted and stacked learn from validation clips.
-        out: Write all members and the rule as one bundle, OUT.safetensors.
-        clips: Average each member's answers to the windows of a clip before they are fused.
-        root: Folder of the data set, for bundles. Default: the folder of its name under $KINEMA_DATA.
-        on_error: What happens at a clip that a bundle cannot use: "raise" stops, "skip" lets the other members answer, and counts it.
-        figures: Folder for pictures of the confusion matrix and the classes.
-        json: Print the result as one JSON object and nothing else.
-    """
-    from kinema import fused
-    from kinema.evaluation import fuse_runs
-    from kinema.evaluation.plots import write_figures
-
-    learns = rule in fused.LEARNED
-    read = [fuse_runs.read_member(each, validation=learns, root=root, on_error=on_error, progress=not json) for each in members]
-    result, _, bundle = fuse_runs.fuse(read, rule, clips, name=Path(out).stem if out else "fused")
-    if out:
-        fused.save(bundle, out)
-        result["bundle"] = out
-    answer(fuse_runs.fusion_text(result) + (f"\nbundle    {out}" if out else ""), result, json)
-    if figures:
-        for path in write_figures(result, Path(figures)):
-            print(f"drawn: {path}", file=sys.stderr)
-
-
 def report(run: str, *, out: str | None = None) -> None:
     """Write one self-contained HTML page about a run: result, curves, confusion matrix, per-class table, worst clips.
 
@@ -361,6 +323,7 @@ COMMANDS = {
     "fuse": fuse,
     "report": report,
     "data": DATA_COMMANDS,
+    "hierarchy": HIERARCHY_COMMANDS,
     "models": models,
     "bundles": bundles,
     "import": import_weights,
