@@ -12,6 +12,7 @@ import numpy as np
 
 from kinema.errors import DataError
 from kinema.evaluation.scores import Scores, load_scores
+from kinema.evaluation.superclasses import edge_costs
 from kinema.hierarchy import Hierarchy
 
 Counted = Literal["counts", "probabilities"]
@@ -81,7 +82,12 @@ def read_confusion(path: str | Path, of: Counted = "counts") -> Confusion:
         raise DataError(
             f"{len(classes)} class names, {len(rows)} rows of {sizes or 'no'} numbers; a square matrix of them is expected", path
         )
-    return Confusion(np.array(rows).reshape(len(rows), len(rows)), tuple(classes), f"confusion matrix {path.name}")
+    matrix = np.array(rows).reshape(len(rows), len(rows))
+    try:
+        edge_costs(matrix, len(classes))
+    except DataError as error:
+        raise DataError(error.reason, path) from None
+    return Confusion(matrix, tuple(classes), f"confusion matrix {path.name}")
 
 
 def _of_json(text: str, path: Path) -> tuple[list[list[float]], list[str]]:
@@ -95,7 +101,7 @@ def _of_json(text: str, path: Path) -> tuple[list[list[float]], list[str]]:
     if value.get("part") == "test" or "test_ids" in value:
         raise DataError("these are confusions of the test part; superclasses are made of validation clips (--part val)", path)
     named = value.get("classes") or [entry.get("class") for entry in value.get("per_class") or () if isinstance(entry, dict)]
-    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+    if not named or not isinstance(named, list) or not all(isinstance(name, str) for name in named):
         raise DataError('no class names: "classes", a list of them, is expected', path)
     return matrix, named
 

@@ -49,7 +49,7 @@ def confusion_figure(confusion: Sequence[Sequence[int]], classes: Sequence[str],
     cell = 0.46 if k <= 15 else 0.3 if k <= 30 else 0.22
     font = 9.0 if k <= 15 else 7.5 if k <= 30 else 5.5
     names = 0.075 * font / 9 * max(len(name) for name in classes) + 0.35
-    figure, axes = _figure((cell * k + names + 0.2, cell * k + names + (0.5 if title else 0.2)), colours)
+    figure, axes = new_figure((cell * k + names + 0.2, cell * k + names + (0.5 if title else 0.2)), colours)
     axes.set_position(_box(figure, names, names, 0.15, 0.45 if title else 0.15))
     axes.set(xlim=(-0.5, k - 0.5), ylim=(k - 0.5, -0.5))
     from matplotlib.patches import Rectangle
@@ -84,7 +84,7 @@ def curves_figure(
 ) -> Figure:
     """Loss and accuracy over epochs. `log`: one mapping an epoch with `epoch`, `train_loss`, `train_top1` and, where the epoch
     was chosen on some part (`val_name`), `val_loss`, `val_top1` (fractions). `best`: the epoch whose weights were kept; it is marked."""
-    figure, left = _figure((8.0, 3.2 if title else 2.9), colours, columns=2)
+    figure, left = new_figure((8.0, 3.2 if title else 2.9), colours, columns=2)
     axes = [left, *figure.axes[1:]]
     for ax, key, name, scale in zip(axes, ("loss", "top1"), ("loss (nats)", "top-1 (%)"), (1, 100), strict=True):
         ends, values = [], [0.0]
@@ -130,7 +130,7 @@ def classes_figure(per_class: Sequence[Mapping], title: str = "", colours: Colou
     """Recall of each class with its 95 % Wilson interval, the weakest first; classes without a test sample are left out."""
     entries = sorted((entry for entry in per_class if entry["n"]), key=lambda entry: entry["recall"])
     names = 0.075 * max(len(entry["class"]) for entry in entries) + 0.2
-    figure, axes = _figure((names + 4.2, 0.23 * len(entries) + (0.95 if title else 0.65)), colours)
+    figure, axes = new_figure((names + 4.2, 0.23 * len(entries) + (0.95 if title else 0.65)), colours)
     axes.set_position(_box(figure, names, 0.5, 0.75, 0.45 if title else 0.1))
     recalls = 100 * np.array([entry["recall"] for entry in entries])
     rows = np.arange(len(entries))
@@ -193,7 +193,8 @@ def inline_svg(draw: Callable[..., Figure], *args: Any, name: str, label: str, *
     return re.sub(r"<svg [^>]*?viewBox=", lambda _: head, text, count=1)
 
 
-def _figure(size: tuple[float, float], colours: Colours, columns: int = 1) -> tuple[Figure, Axes]:
+def new_figure(size: tuple[float, float], colours: Colours, columns: int = 1) -> tuple[Figure, Axes]:
+    """An empty figure of `size` inches, and its first axes, in these colours."""
     # Not pyplot: it keeps every figure, and asks for a display.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -112,9 +112,7 @@ def make_heads(recipe: Recipe, model: nn.Module, samples: Samples, hierarchy: Hi
     the same superclasses. Raises `RecipeError` for stages or weights that do not fit."""
     wanted = recipe.hierarchy
     stages = stages_of(recipe, model, len(hierarchy.levels))
-    weights = wanted.weights or tuple(0.5**i for i in range(len(stages), -1, -1))
-    if len(weights) != len(stages) + 1:
-        raise RecipeError(f"hierarchy.weights has {len(weights)} entries for {len(stages)} levels; one a level and one more is expected")
+    weights = loss_weights(wanted, len(stages))
     training = model.training
     with torch.no_grad(), shown(model.eval(), stages) as maps:
         device = next(model.parameters()).device
@@ -126,6 +124,14 @@ def make_heads(recipe: Recipe, model: nn.Module, samples: Samples, hierarchy: Hi
         heads = Heads(stages, widths, hierarchy, weights, wanted.dropout)
     _inherit(heads, recipe)
     return heads
+
+
+def loss_weights(wanted: HierarchyConfig, levels: int) -> tuple[float, ...]:
+    """Of the levels' losses and of the network's own; `RecipeError` where the recipe names another number of them."""
+    weights = wanted.weights or tuple(0.5**i for i in range(levels, -1, -1))
+    if len(weights) != levels + 1:
+        raise RecipeError(f"hierarchy.weights has {len(weights)} entries for {levels} levels; one a level and one more is expected")
+    return weights
 
 
 def stages_of(recipe: Recipe, model: nn.Module, levels: int) -> tuple[str, ...]:
