@@ -316,6 +316,11 @@ def read_file(source: str | Path) -> tuple[Path, bytes]:
         raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
+def size_of(bundle: Bundle) -> int:
+    """Bytes of the bundle's file."""
+    return len(_serialise(bundle)[0])
+
+
 def _serialise(bundle: Bundle) -> tuple[bytes, str]:
     """The file's bytes and its digest."""
     return seal(bundle.name, bundle.state, about_of(bundle))

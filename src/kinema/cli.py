@@ -15,6 +15,7 @@ from kinema._fuse_command import fuse
 from kinema._hierarchy_commands import HIERARCHY_COMMANDS
 from kinema._live_commands import live, serve
 from kinema._memory import keep_freed_memory
+from kinema._prune_command import prune
 from kinema._robocomp_commands import ROBOCOMP_COMMANDS
 from kinema.errors import KinemaError
 from kinema.training.recipe import DataConfig, Recipe
@@ -320,6 +321,7 @@ COMMANDS = {
     "train": train,
     "evaluate": evaluate,
     "calibrate": calibrate,
+    "prune": prune,
     "fuse": fuse,
     "report": report,
     "data": DATA_COMMANDS,
