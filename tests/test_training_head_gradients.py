@@ -140,3 +140,9 @@ def test_a_recipe_of_other_stages_draws_its_heads_there(run, tmp_path):
     made = fit(replace(recipe, fit=replace(recipe.fit, epochs=1)), tmp_path / "a" / "b" / "run", progress=False)
     _, stages, classes, weight = module.drawn_stages(made.out)
     assert [stage.weight for stage in stages] == [0.5, None, None] and (classes, weight) == (3, 1.0)
+
+
+def test_the_report_shows_the_superclasses(run, tmp_path, capsys):
+    assert main(["report", str(run), "--out", str(tmp_path / "report.html")]) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "<h2>Superclasses</h2>" in page and "by hand" in page and "level 1" in page

@@ -70,7 +70,10 @@ def network_figure(
     `weight`: of the loss of its own classifier, of `classes` classes."""
     from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-    columns = [("input", given, "", None), *((s.name, " x ".join(map(str, s.shape)), s.head, s.weight) for s in stages)]
+    columns = [
+        ("input", given.replace(" x ", "\n"), "", None),
+        *((s.name, " x ".join(map(str, s.shape)), s.head, s.weight) for s in stages),
+    ]
     columns.append(("classifier", f"{classes} classes", f"{classes} classes", weight))
     figure, axes = new_figure((1.55 * len(columns) + 0.3, 3.1 if title else 2.8), colours)
     axes.set_position((0.01, 0.02, 0.98, 0.84 if title else 0.96))
@@ -92,7 +95,8 @@ def network_figure(
         if not own:
             box(i + 0.5, 1.6, 0.8, f"{name}\n{shape}", colours.first)
         if head:
-            box(i + 0.5, 0.2, 0.8, f"{head}\nmean, linear, softmax\nloss x {loss:g}", colours.second)
+            form = "the network's own" if own else "mean, linear, softmax"
+            box(i + 0.5, 0.2, 0.8, f"{head}\n{form}\nloss x {loss:g}", colours.second)
             arrow((i + 0.5, 1.58), (i + 0.5, 1.02)) if not own else None
         if 0 < i < len(columns) - 1:
             arrow((i - 0.07, 2.0), (i + 0.07, 2.0))
@@ -117,7 +121,8 @@ def gradients_figure(gradients: Sequence[np.ndarray], names: Sequence[str], titl
         axes.set_xlabel("input channel", fontsize=7.5, color=colours.faint)
         axes.tick_params(labelsize=6.5)
     figure.axes[0].set_ylabel("filter", fontsize=7.5, color=colours.faint)
-    figure.subplots_adjust(left=0.07, right=0.99, bottom=0.17, top=0.78 if title else 0.88, wspace=0.28)
+    total, above = figure.get_figheight(), 0.6 if title else 0.3
+    figure.subplots_adjust(left=0.07, right=0.99, bottom=0.4 / total, top=1 - above / total, wspace=0.28)
     if title:
-        figure.suptitle(title, x=0.02, ha="left", fontsize=10, color=colours.ink, parse_math=False)
+        figure.suptitle(title, x=0.02, y=1 - 0.1 / total, va="top", ha="left", fontsize=10, color=colours.ink, parse_math=False)
     return figure

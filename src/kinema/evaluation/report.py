@@ -17,9 +17,11 @@ from kinema._write import write_whole
 from kinema.datasets.protocols import leak_note
 from kinema.errors import DataError
 from kinema.evaluation._page import page, table, wide
+from kinema.evaluation.hierarchy_plots import memberships_figure
 from kinema.evaluation.plots import classes_figure, confusion_figure, curves_figure, inline_svg
 from kinema.evaluation.results import environment
 from kinema.evaluation.scores import Scores, load_scores
+from kinema.hierarchy import load_hierarchy
 
 WORST_CLIPS = 20
 MOST_CONFUSED = 15
@@ -51,6 +53,7 @@ def report(run_dir: str | Path, out: str | Path | None = None) -> Path:
         *_curves(result, log),
         *_confusion(result, scores),
         *_classes(result),
+        *_superclasses(run_dir, result),
         *_clips(scores),
         *_recipe(run_dir, result),
     ]
@@ -221,6 +224,22 @@ def _classes(result: Mapping[str, Any]) -> list[str]:
     ]
     heads = ("Class", "Test " + result["unit"], "Recall %", "Precision %", "F1 %", "Taken for")
     return ["<h2>By class</h2>", wide(svg, "Recall by class"), table(heads, rows, "Table by class", sorts=True)]
+
+
+def _superclasses(run_dir: Path, result: Mapping[str, Any]) -> list[str]:
+    """Of a run that trained with them: who belongs where, and how often the right one was found."""
+    if "hierarchy" not in result or not (run_dir / "hierarchy.json").exists():
+        return []
+    hierarchy, levels = load_hierarchy(run_dir / "hierarchy.json"), result["hierarchy"]["levels"]
+    svg = inline_svg(memberships_figure, hierarchy, name="superclasses", label="Superclasses of each level and their classes")
+    rows = [(i, level["count"], level["cost"], (_percent(level["top1"]), level["top1"])) for i, level in enumerate(levels, 1)]
+    return [
+        "<h2>Superclasses</h2>",
+        f'<p class="faint">Made of {escape(hierarchy.source or "nothing that was counted")}; their classifiers trained along on earlier '
+        "stages. Probabilities of superclasses are sums of those of their classes.</p>",
+        table(("Level", "Superclasses", "Confusions between them", "Right one found %"), rows, "Superclasses"),
+        wide(svg, "Superclasses and their classes"),
+    ]
 
 
 def _clips(scores: Scores) -> list[str]:
