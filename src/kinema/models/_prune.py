@@ -78,10 +78,10 @@ def prunable(model: nn.Module, shape: Shape) -> list[Layer]:
         if isinstance(module, (_ConvNd, _BatchNorm)):
             hooks.append(module.register_forward_hook(behind))
     with torch.enable_grad():
-        model(**{name: value.to(next(model.parameters()).device) for name, value in shape.example(1).items()})
+        logits = model(**{name: value.to(next(model.parameters()).device) for name, value in shape.example(1).items()})
     for hook in hooks:
         hook.remove()
-    _add_those_read_by_owners(model, deep, norms)
+    _add_those_read_by_owners(logits, deep, norms)
     names = {module: name for name, module in model.named_modules()}
     heads = tuple(model.head_prefixes())
     for module in model.modules():
@@ -97,18 +97,19 @@ def prunable(model: nn.Module, shape: Shape) -> list[Layer]:
     return found
 
 
-def _add_those_read_by_owners(model: nn.Module, deep: dict[nn.Module, bool], norms: dict[nn.Module, nn.Module]) -> None:
-    """Convolutions that are never called, for the module that owns them computes with their weights itself.
+def _add_those_read_by_owners(logits: Tensor, deep: dict[nn.Module, bool], norms: dict[nn.Module, nn.Module]) -> None:
+    """Convolutions that are never called, for the module that owns them computes with their weights itself, which the logits tell.
 
     The first one stands where the owner does, the others behind it. A sole norm that is not called either is that of a sole convolution.
     """
     for owner in [module for module in deep if not isinstance(module, _ConvNd)]:
-        own = [child for child in owner.children() if isinstance(child, _ConvNd) and child not in deep]
+        idle = [child for child in owner.children() if isinstance(child, _ConvNd) and child not in deep]
+        own = [conv for conv in idle if _depends(logits, {id(conv.weight)})]
         for i, conv in enumerate(own):
             deep[conv] = deep[owner] or i > 0
-        idle = [child for child in owner.children() if isinstance(child, _BatchNorm) and child not in norms.values()]
-        if len(own) == len(idle) == 1 and idle[0].num_features == own[0].out_channels:
-            norms[own[0]] = idle[0]
+        free = [child for child in owner.children() if isinstance(child, _BatchNorm) and child not in norms.values()]
+        if len(own) == len(free) == 1 and free[0].num_features == own[0].out_channels:
+            norms[own[0]] = free[0]
 
 
 def _depends(value: Tensor, weights: set[int]) -> bool:
