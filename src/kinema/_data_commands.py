@@ -104,4 +104,48 @@ def data_draw(name: str, clip: str, out: str, *, root: str | None = None) -> Non
     print(f"drawn: {draw_depth(read_dataset(name, root), clip, out)}")
 
 
-DATA_COMMANDS = {"list": data_list, "inspect": data_inspect, "audit": data_audit, "convert": data_convert, "draw": data_draw}
+def data_fit_camera(
+    name: str,
+    marks: str,
+    out: str,
+    *,
+    root: str | None = None,
+    size: tuple[int, int] | None = None,
+    centre: str | None = None,
+    draw: str | None = None,
+    json: bool = False,
+) -> None:
+    """Fit the camera that saw a data set's joints in space, from joints marked in pictures: u = cx X/Z + bx, v = cy Y/Z + by.
+
+    Recipes name the file as data.camera, for pictures that are cut to the people in them. The signs of cx and cy are found.
+
+    Args:
+        name: Data set, see `kinema data list`.
+        marks: CSV file with the columns clip, frame (of the skeleton, from 0), joint, u, v (pixels).
+        out: The camera, OUT.json.
+        root: The data set's folder. Default: the folder of that name under $KINEMA_DATA.
+        size: [WIDTH,HEIGHT] of the pictures that were marked. Default: of the clip's video, or of its depth images.
+        centre: "fit" fits bx and by too. Default: they are the middle of the picture.
+        draw: Draw the joints of the first marked frame over its picture, into this PNG file.
+        json: Print one JSON object and nothing else.
+    """
+    from kinema import _camera_command as camera
+    from kinema.datasets.base import read_dataset
+
+    dataset = read_dataset(name, root)
+    fitted, read = camera.fit(dataset, marks, size, centre)
+    found = fitted.to_dict()
+    path = camera.write_camera(found, out)
+    drawn = camera.draw(dataset, fitted, read, draw) if draw else None
+    text = camera.fit_text(found, path) + (f"\ndrawn     {drawn}" if drawn else "")
+    answer(text, {**found, "file": str(path), **({"drawn": str(drawn)} if drawn else {})}, json)
+
+
+DATA_COMMANDS = {
+    "list": data_list,
+    "inspect": data_inspect,
+    "audit": data_audit,
+    "convert": data_convert,
+    "draw": data_draw,
+    "fit-camera": data_fit_camera,
+}

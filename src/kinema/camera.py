@@ -73,8 +73,12 @@ class Camera:
         return Camera(self.cx * across, self.cy * down, self.bx * across, self.by * down, width, height)
 
 
-# What is known without a file. The first is the published fit for N-UCLA and UTD-MHAD, whose files have y upwards.
-CAMERAS = {"kinect-v1": Camera(558.1, -579.5, 320.0, 240.0, 640, 480)}
+# What is known without a file, of Kinects whose files have y upwards: the published fit for the colour of N-UCLA and UTD-MHAD, and
+# what `kinema data fit-camera` makes of recipes/cameras/utd_mhad_depth.csv.
+CAMERAS = {
+    "kinect-v1": Camera(558.1, -579.5, 320.0, 240.0, 640, 480),
+    "utd-mhad-depth": Camera(280.6822, -290.3296, 160.0, 120.0, 320, 240),
+}
 
 
 def read_camera(source: str | Path) -> Camera:

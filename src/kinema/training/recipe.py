@@ -29,8 +29,8 @@ class DataConfig:
             model to be handed on: nothing is left to test it, so that its figure must be that of folds, see `quotes`.
         pose: estimate the skeletons of clips that are videos without one, by this backend of `kinema pose`; default: as the data are.
             With `video.crop` those of all clips, to cut the pictures by.
-        camera: where pictures are cut to joints in space: the camera that saw them, by name (kinect-v1) or as a file of
-            `kinema data fit-camera`.
+        camera: where pictures are cut to joints in space: the camera that saw them, by name (kinect-v1, utd-mhad-depth) or as
+            a file of `kinema data fit-camera`.
         on_error: "raise" stops at a clip that cannot be read, "skip" leaves it out and counts it.
         val_by: what validation is cut by, so that no one stands on both sides: subject, group, view, or clip; of several data sets one
             for all, or one each, joined by "+".
