@@ -14,6 +14,7 @@ ONE_EPOCH = {"fit.epochs": 1, "fit.warmup": 0, "fit.views": 1, "fit.early_stop":
 FEW_WINDOWS = {"data.fold": "1", "input.stride": 2000}
 AT_ONCE = {"data.fold": "1", "input.phases": [0]}
 VIDEOS = ONE_EPOCH | {"data.fold": "1", "fit.batch_size": 4}
+TWO_PASSES = ONE_EPOCH | {"fit.batch_size": 3, "hierarchy.restarts": 10}
 PARTIAL = {"init.bundle": "$KINEMA_MODELS/resnet18_imagenet_partial.pt", "init.arch": "resnet18"}
 CHANGES = {
     "cad60_svm": AT_ONCE,
@@ -22,6 +23,7 @@ CHANGES = {
     "hcn_cad60": ONE_EPOCH | FEW_WINDOWS,
     "hcn_cad60_published": ONE_EPOCH | FEW_WINDOWS,
     "efficientgcn_cad60": ONE_EPOCH | FEW_WINDOWS,
+    **{name: TWO_PASSES for name in ("hierarchical_utd_mhad_skeleton", "hierarchical_nw_ucla_skeleton")},
     "actions_2d": ONE_EPOCH,
     "everyday": ONE_EPOCH,
     **{
