@@ -15,6 +15,7 @@ $(SETUP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[pose]' || echo 'Without ONNX Runtime and LiteRT: no skeletons of videos.'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[prune]' || echo 'Without torch-pruning: no pruning by groups of channels.'
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[robocomp]' || echo 'Without Ice: the RoboComp component is not set up.'
 	touch $@
 

@@ -384,3 +384,56 @@ def test_what_is_no_list_of_pruned_filters_is_refused(values):
     with pytest.raises(BundleError, match="pruned filters"):
         Pruned.of(values)
     assert Pruned.of({"compact": False, "layers": [LAYER]}).count == 2
+
+
+class TestGroups:
+    @pytest.fixture(autouse=True)
+    def installed(self):
+        pytest.importorskip("torch_pruning", reason='needs pip install "kinema[prune]"')
+
+    def test_layers_that_a_sum_joins_lose_the_same_channels_and_the_stem_none(self):
+        from kinema.models._prune_groups import choose_groups
+
+        shape = VideoShape(3, 3, 32, 32)
+        model = made("resnet3d", shape)
+        layers = prunable(model, shape)
+        total = sum(layer.filters for layer in layers)
+        gone = choose_groups(model, layers, shape, 0.3)
+        assert 0.3 * total <= sum(map(len, gone.values())) <= 0.31 * total
+        joined = [gone.get(f"network.layer2.{name}", ()) for name in ("0.conv2", "0.downsample.0", "1.conv2")]
+        assert joined[0] == joined[1] == joined[2]
+        assert not {"network.conv1", "network.layer1.0.conv2", "network.layer1.1.conv2"} & gone.keys()
+        about = pruned_of(layers, gone)
+        zero(model, about)
+        small, _ = compacted(model, about, shape)
+        torch.testing.assert_close(answers(small, shape), answers(model, shape), rtol=1e-4, atol=1e-4)
+        assert small.network.layer2[1].runs is None, "channels that go together need no scattering"
+        more = choose_groups(model, layers, shape, 0.5)
+        assert all(set(numbers) <= set(more[conv]) for conv, numbers in gone.items())
+
+    def test_more_than_the_groups_have_and_networks_that_cannot_be_followed_are_told(self):
+        from kinema.models._prune_groups import choose_groups
+
+        shape = VideoShape(3, 3, 32, 32)
+        model = made("resnet3d", shape)
+        layers = prunable(model, shape)
+        with pytest.raises(PruningError, match="more than the groups have"):
+            choose_groups(model, layers, shape, 0.99)
+        for share in (0, 1):
+            with pytest.raises(PruningError, match="of all filters"):
+                choose_groups(model, layers, shape, share)
+        shape = small_shape("poseconv3d-c3d")
+        model = made("poseconv3d-c3d", shape)
+        with pytest.raises(PruningError, match="torch-pruning"):
+            choose_groups(model, prunable(model, shape), shape, 0.3)
+
+
+def test_without_torch_pruning_the_extra_is_named(monkeypatch):
+    import sys
+
+    from kinema.errors import KinemaError
+    from kinema.models._prune_groups import choose_groups
+
+    monkeypatch.setitem(sys.modules, "torch_pruning", None)
+    with pytest.raises(KinemaError, match=r"kinema\[prune\]"):
+        choose_groups(_Plain(), LAYERS, SIGNALS, 0.3)
