@@ -45,6 +45,8 @@ CHANGES = {
             "memory_attention_utd_mhad",
             "memory_attention_utd_mhad_published",
             "memory_attention_depth_utd_mhad",
+            "hierarchical_utd_mhad_depth",
+            "hierarchical_utd_mhad_depth_crop",
         )
     },
     **{name: VIDEOS for name in ("cnn3d_ucf9", "cnn3d_ucf9_published", "cnn3d_ucf101", "cnn_rnn_ucf9", "motion_histograms_ucf9")},
@@ -56,6 +58,10 @@ CHANGES = {
             "crnn_resnet18_ucf9_statistics",
             "crnn_resnet18_jhmdb",
             "resnet3d_ucf9",
+            "hierarchical_jhmdb",
+            "hierarchical_jhmdb_crop",
+            "hierarchical_ucf9",
+            "hierarchical_ucf9_crop",
         )
     },
     # The weights that it names are fetched from their publisher; those at hand stand in for them.
@@ -72,6 +78,7 @@ ELSEWHERE = {
     "poseconv3d_ntu60_hrnet": "test_training_poseconv3d.py",
     "poseconv3d_ntu120_hrnet": "test_training_poseconv3d.py",
     "rgbpose_conv3d_ntu60": "test_models_rgbpose.py",
+    **{name: "test_training_crop.py" for name in (f"hierarchical_{data}" for data in ("ntu60", "ntu120", "nw_ucla", "utd_mhad"))},
 }
 
 
@@ -124,9 +131,9 @@ def test_it_trains_and_leaves_a_bundle_that_answers(name, few, tmp_path, models,
     monkeypatch.chdir(RECIPES[name].parents[1])  # recipes quote results by their path from there
     if name == "efficientgcn_cad60":
         models("efficientgcn_b0_ntu60_xsub.pt")
-    if name.startswith(("crnn", "resnet3d")):
+    if name.startswith(("crnn", "resnet3d", "hierarchical")):
         models("resnet18_imagenet_partial.pt")
-    if name == "everyday":
+    if load_recipe(RECIPES[name]).data.pose == "movenet":
         pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
         pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed")
         for file in ("rtmdet_nano_person.onnx", "movenet_lightning_int8.tflite"):
