@@ -1,10 +1,11 @@
 """What a row of a study confuses: pictures of the confusion matrices, by fold and pooled, and the recordings that it gets wrong.
 
-    python benchmarks/folds_confusion.py runs/cad60_svm/sequences-ours-improved --name cad60_svm_errors
-        [--pictures docs/systems/cad60-svm] [--results results] [--below 0.8] [--seed 0]
+    python benchmarks/folds_confusion.py runs/cad60_svm/sequences-ours-improved [--name cad60_svm_errors] [--shown]
+        [--pictures docs/systems/cad60-svm] [--prefix confusion] [--results results] [--below 0.8] [--seed 0]
 
-The folder is that of the row's runs, one a fold and seed. A recording is listed where less than the share `--below` of its samples
-(or windows, where these are not cut further) is told rightly, over all seeds; the pictures are of one seed.
+The folder is that of the row's runs, one a fold and seed. A recording is listed, in the file of results `--name`, where less than the
+share `--below` of its samples (or windows, where these are not cut further) is told rightly, over all seeds; the pictures are of one seed.
+`--shown`: only labels that the recordings have are asked for and answered, where a model knows more of them.
 """
 
 import argparse
@@ -31,6 +32,10 @@ def read(folder: Path) -> tuple[dict, dict[int, dict[str, Scores]]]:
     if not result:
         raise SystemExit(f"{folder}: no finished runs (folders with {RESULT})")
     return result, found
+
+
+def among_shown(scores: Scores) -> Scores:
+    return scores.restrict({scores.classes[label] for label in scores.labels})
 
 
 def recordings(result: dict, found: dict[int, dict[str, Scores]], below: float) -> list[dict]:
@@ -66,18 +71,23 @@ def recordings(result: dict, found: dict[int, dict[str, Scores]], below: float) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, help="folder of the row's runs")
-    parser.add_argument("--name", required=True, help="of the file of results, without .json")
+    parser.add_argument("--name", help="of the file of results, without .json; default: none is written")
+    parser.add_argument("--shown", action="store_true", help="among the labels that the recordings have")
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--pictures", type=Path, help="folder for confusion-pooled.svg and confusion-FOLD.svg")
+    parser.add_argument("--prefix", default="confusion", help="of the pictures' names")
     parser.add_argument("--below", type=float, default=0.8)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     result, found = read(options.runs)
-    rows = recordings(result, found, options.below)
-    if rows:
-        print(write_results(options.results / f"{options.name}.json", f"{result['title']}: recordings told wrongly", rows))
-    else:
-        print(f"every recording is right in at least {options.below:.0%} of its samples")
+    if options.shown:
+        found = {seed: {fold: among_shown(scores) for fold, scores in folds.items()} for seed, folds in found.items()}
+    if options.name:
+        rows = recordings(result, found, options.below)
+        if rows:
+            print(write_results(options.results / f"{options.name}.json", f"{result['title']}: recordings told wrongly", rows))
+        else:
+            print(f"every recording is right in at least {options.below:.0%} of its samples")
     if options.pictures:
         folds = found[options.seed]
         alone = len(folds) < 2
@@ -85,7 +95,7 @@ def main() -> None:
             which = result["dataset"] if alone else "all folds" if name == "pooled" else f"fold {name}"
             title = f"{which}: {100 * scores.correct.mean():.1f} % of {len(scores)} {scores.unit}"
             figure = confusion_figure(scores.metrics()["confusion"], scores.classes, title)
-            print(save(figure, options.pictures / f"confusion-{name}.svg"))
+            print(save(figure, options.pictures / f"{options.prefix}-{name}.svg"))
 
 
 if __name__ == "__main__":
