@@ -211,7 +211,7 @@ def test_measuring_a_bundle_cuts_as_training_did(run, estimated, capsys, monkeyp
     before = len(estimated)
     recipe = bundles.load(run.out).recipe["data"]
     arguments = ["--data.root", str(run.out.parent / "films"), "--protocol", recipe["protocol"], "--fold", recipe["fold"], "--json"]
-    assert main(["evaluate", str(run.out), *arguments]) in (0, None)
+    assert main(["evaluate", "--bundle", str(run.out), *arguments]) in (0, None)
     measured = json.loads(capsys.readouterr().out)
     assert measured["uncropped"] == run.result["crop"]["test"]["uncropped"] and len(estimated) == before
     assert measured["top1"] == run.result["top1"]

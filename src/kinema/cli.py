@@ -256,7 +256,7 @@ def import_weights(
         checkpoint: File of weights, as its authors published it.
         out: The bundle, OUT.safetensors.
         arch: Architecture that the weights are of.
-        labels: Text file with a class name a line, or ntu60 or ntu120. Default: ntu60.
+        labels: Text file with a class name a line, or ntu60 or ntu120. Default: ntu60; classes of videos are numbered.
         layout: Joint layout that the bundle works in; weights of joints go by name. Default: the authors'.
         json: Print one JSON object and nothing else.
     """

@@ -5,8 +5,6 @@ Duan, Zhao, Chen, Lin, Dai: Revisiting Skeleton-based Action Recognition, CVPR 2
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 from kinema.errors import DataError, RecipeError
 from kinema.layout import get_layout
 from kinema.models._heatmap_network import HeatmapConfig, HeatmapNetwork
+from kinema.models._published_state import read_published, renamed
 from kinema.models._stages import Tap, TappedStages, tap_names
 from kinema.models._volumes import ConvNorm, average_pool, max_pool
 from kinema.models.registry import ModelInfo, PoseShape, register
@@ -222,21 +221,10 @@ def load_published(path: str | Path) -> dict[str, Tensor]:
     Names alone are changed; whether all tensors are there, and in the right shapes, shows when they are loaded. Raises `DataError`
     for a file that cannot be read, or that holds something else.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise DataError("there is no such file", path) from None
-    except Exception as error:
-        raise DataError(f"not a readable file of PyTorch weights ({type(error).__name__})", path) from error
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else {}
-    if "cls_head.fc_cls.weight" not in state or not all(isinstance(value, Tensor) for value in state.values()):
+    state = read_published(path)
+    if "cls_head.fc_cls.weight" not in state:
         raise DataError("no PoseConv3D weights: backbone and cls_head.fc_cls are expected in the state dict", path)
-    renamed = {}
-    for name, tensor in state.items():
-        for pattern, replacement in _PUBLISHED_NAMES:
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = tensor
-    return renamed
+    return {renamed(name, _PUBLISHED_NAMES): tensor for name, tensor in state.items()}
 
 
 _PAPER = "Duan et al., Revisiting Skeleton-based Action Recognition, CVPR 2022"

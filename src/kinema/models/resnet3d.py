@@ -8,12 +8,14 @@ Baradel, Wolf, Mille, Taylor: Glimpse Clouds, CVPR 2018.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from kinema.errors import RecipeError
+from kinema.errors import DataError, RecipeError
+from kinema.models._published_state import read_published, renamed
 from kinema.models.registry import DepthShape, ModelInfo, VideoShape, register
 from kinema.models.resnet import Ends, Inflate, Norm, ResNet
 
@@ -138,6 +140,35 @@ class InflatedResNetOfDepth(_OfClips):
 
 _GLIMPSE: dict[str, Any] = {"time_kernels": (1, 3, 3, 3, 3), "time_strides": (1,) * 5, "inflate": "3x3", "ends": "zeros"}
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation of values in 0..1
+
+# Parts of MMAction2's and of PySlowFast's names, in the order in which they are replaced by ours.
+_PUBLISHED_NAMES = (
+    (r"^cls_head\.fc_cls\.|^head\.projection\.", "fc."),
+    (r"^backbone\.conv1\.conv\.|^s1\.pathway0_stem\.conv\.", "conv1."),
+    (r"^backbone\.conv1\.bn\.|^s1\.pathway0_stem\.bn\.", "bn1."),
+    (r"^backbone\.", ""),
+    (r"\.downsample\.conv\.", ".downsample.0."),
+    (r"\.downsample\.bn\.", ".downsample.1."),
+    (r"\.conv(\d)\.conv\.", r".conv\1."),
+    (r"\.conv(\d)\.bn\.", r".bn\1."),
+    (r"^s([2-5])\.pathway0_res(\d+)\.", lambda match: f"layer{int(match[1]) - 1}.{match[2]}."),
+    (r"\.branch1\.", ".downsample.0."),
+    (r"\.branch1_bn\.", ".downsample.1."),
+    (r"\.branch2\.([abc])\.", lambda match: f".conv{'abc'.index(match[1]) + 1}."),
+    (r"\.branch2\.([abc])_bn\.", lambda match: f".bn{'abc'.index(match[1]) + 1}."),
+)
+
+
+def load_published(path: str | Path) -> dict[str, Tensor]:
+    """State dict for `resnet3d` from a checkpoint of MMAction2's or PySlowFast's I3D or SlowOnly.
+
+    Names alone are changed; whether all tensors are there, and in the right shapes, shows when they are loaded. Raises `DataError`
+    for a file that cannot be read, or that holds something else.
+    """
+    state = read_published(path)
+    if not {"cls_head.fc_cls.weight", "head.projection.weight"} & state.keys():
+        raise DataError("no weights of I3D or SlowOnly: cls_head.fc_cls or head.projection is expected in the state dict", path)
+    return {f"network.{renamed(name, _PUBLISHED_NAMES)}": tensor for name, tensor in state.items()}
 
 
 register(

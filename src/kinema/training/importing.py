@@ -16,6 +16,7 @@ from kinema.layout import get_layout
 from kinema.training.imagenet import ARCHITECTURES, ImageNetWeights, read_imagenet
 from kinema.training.recipe import InitConfig
 from kinema.transforms.config import PoseInput, channels_of
+from kinema.transforms.video_config import Scale, VideoInput
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +34,7 @@ class Form:
         notes: what whoever uses the bundle should know.
         dims: coordinates of a point.
         bundle: further settings of the bundle, such as its unit.
+        video: how its authors prepare videos, for a model of them; `input` then says nothing.
     """
 
     model: str
@@ -42,6 +44,7 @@ class Form:
     notes: str
     dims: int = 3
     bundle: dict[str, Any] = field(default_factory=dict)
+    video: VideoInput | None = None
 
 
 def _efficientgcn(path: str | Path, layout: str) -> Mapping[str, Tensor]:
@@ -69,6 +72,29 @@ def _heatmap_form(model: str, heatmap: str) -> Form:
     )
 
 
+def _resnet3d(path: str | Path, layout: str) -> Mapping[str, Tensor]:
+    from kinema.models.resnet3d import load_published
+
+    return load_published(path)
+
+
+def _video_form(frames: int, step: int, scale: Scale, network: str, config: dict[str, Any]) -> Form:
+    # Their test: ten parts of the clip, each cut out at three places.
+    video = VideoInput(frames, sampling="dense", step=step, height=256, width=256, short=256, places=3, scale=scale)
+    return Form(
+        "resnet3d",
+        _resnet3d,
+        PoseInput(),
+        {"depth": 50, "ends": "zeros", **config},
+        f"Published weights of {network}. Takes videos, {frames} frames, every {step}th.",
+        bundle={"views": 30},
+        video=video,
+    )
+
+
+_I3D = {"time_kernels": (5, 3, 3, 3, 3), "alternate": True}
+_SLOW = {"time_kernels": (1, 1, 1, 3, 3), "time_strides": (1,) * 5}
+
 FORMS = {
     "efficientgcn-b0": Form(
         "efficientgcn-b0",
@@ -84,6 +110,10 @@ FORMS = {
         for name in ("poseconv3d", "poseconv3d-c3d", "poseconv3d-x3d")
         for heatmap in ("joints", "limbs")
     },
+    "i3d-r50": _video_form(32, 2, "imagenet", "MMAction2's I3D-R50", {**_I3D, "time_strides": (2, 1, 1, 1, 1), "time_pools": (2, 2)}),
+    "slowonly-r50": _video_form(8, 8, "imagenet", "MMAction2's SlowOnly-R50", _SLOW),
+    "i3d-r50-pyslowfast": _video_form(8, 8, "kinetics", "PySlowFast's I3D-R50", {**_I3D, "time_strides": (1,) * 5, "time_pools": (1, 2)}),
+    "slowonly-r50-pyslowfast": _video_form(8, 8, "kinetics", "PySlowFast's Slow-R50", _SLOW),
 }
 
 
@@ -99,14 +129,15 @@ class Imported:
             "bundle": str(self.path),
             "hash": self.bundle.hash,
             "model": self.bundle.model,
-            "layout": self.bundle.input.layout,
+            **({"layout": self.bundle.input.layout} if self.bundle.channels else {}),
             "classes": len(self.bundle.classes),
             "tensors": {name: list(value.shape) for name, value in self.bundle.state.items()},
         }
 
     def text(self) -> str:
         numbers = sum(value.numel() for value in self.bundle.state.values())
-        lines = [f"{len(self.bundle.state)} tensors, {numbers:,} numbers: every one of {self.bundle.model} for {self.bundle.input.layout}"]
+        layout = f" for {self.bundle.input.layout}" if self.bundle.channels else ""
+        lines = [f"{len(self.bundle.state)} tensors, {numbers:,} numbers: every one of {self.bundle.model}{layout}"]
         return "\n".join([*lines, f"bundle {self.path} ({self.bundle.hash[:16]}), {len(self.bundle.classes)} classes"])
 
 
@@ -115,9 +146,10 @@ def import_checkpoint(
 ) -> Imported:
     """Write a file of published weights as a bundle.
 
-    `labels`: text file with a class name a line, or "ntu60" (also the default) or "ntu120". `layout`: joint layout that the
-    bundle shall work in; weights of joints go by name, see `kinema.models.efficientgcn.load_published`; those of heatmaps go by
-    number, so that another layout needs as many joints or limbs as they have. Default: the authors'.
+    `labels`: text file with a class name a line, or "ntu60" (the default of skeletons) or "ntu120"; classes of videos are numbered where
+    nothing is given, as for Kinetics-400, whose names are not ours to hand out. `layout`: joint layout that the bundle shall work in;
+    weights of joints go by name, see `kinema.models.efficientgcn.load_published`; those of heatmaps go by number, so that another layout
+    needs as many joints or limbs as they have. Default: the authors'.
 
     Raises `DataError` for a file that holds something else, or tensors that the model lacks or that it needs and the file
     lacks; `RecipeError` for an unknown `arch`; `LayoutError`; `KinemaError` where `out` cannot be written.
@@ -136,14 +168,17 @@ def published(
         raise RecipeError(unknown("architecture", arch, (*FORMS, *ARCHITECTURES)))
     form = FORMS[arch]
     input = form.input if layout is None else replace(form.input, layout=get_layout(layout).name)
+    if layout is not None and form.video is not None:
+        raise RecipeError(f"layout: weights of {arch} are of videos; they have no joints")
     state = form.read(checkpoint, input.layout)
     bundle = Bundle(
         name=name,
         model=form.model,
         config=form.config,
-        classes=_classes(labels),
+        classes=_numbered(state) if form.video is not None and labels is None else _classes(labels),
         input=input,
-        channels=channels_of(input.streams, form.dims),
+        channels=0 if form.video is not None else channels_of(input.streams, form.dims),
+        video=form.video,
         state=state,
         recipe={"imported": {"file": Path(checkpoint).name, "arch": arch}},
         notes=form.notes,
@@ -166,6 +201,10 @@ def start_bundle(init: InitConfig, layout: str | None = None) -> Bundle | ImageN
     if init.arch in ARCHITECTURES:
         return read_imagenet(source, init.arch)
     return published(source, Path(source).stem, arch=init.arch, layout=layout)
+
+
+def _numbered(state: Mapping[str, Tensor]) -> Sequence[str]:
+    return [f"class {number}" for number in range(len(state["network.fc.weight"]))]
 
 
 def _classes(labels: str | Path | None) -> Sequence[str]:

@@ -15,7 +15,7 @@ VideoFit = Literal["crop", "stretch"]
 VideoCrop = Literal["", "skeleton"]
 CropOf = Literal["clip", "person", "moving"]
 Colours = Literal["rgb", "grey"]
-Scale = Literal["unit", "signed", "imagenet"]
+Scale = Literal["unit", "signed", "imagenet", "kinetics"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class VideoInput:
         short: length of the shorter side before cutting; 0: as long as the picture needs to cover height and width.
         places: of the cut, over which test-time views go: 1, the middle alone; 3, also both ends of the longer side.
         colours: "rgb", three channels, or "grey", one.
-        scale: of the values: "unit" 0..1; "signed" -1..1; "imagenet" as networks trained on ImageNet take them (its mean and deviation).
+        scale: of the values: "unit" 0..1; "signed" -1..1; "imagenet" as networks trained on ImageNet take them (its mean and deviation);
+            "kinetics" mean .45 and deviation .225, as PySlowFast's networks do.
     """
 
     frames: int = 16
