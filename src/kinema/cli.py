@@ -17,6 +17,7 @@ from kinema._live_commands import live, serve
 from kinema._memory import keep_freed_memory
 from kinema._prune_command import prune
 from kinema._robocomp_commands import ROBOCOMP_COMMANDS
+from kinema._search_command import search
 from kinema.errors import KinemaError
 from kinema.training.recipe import DataConfig, Recipe
 
@@ -326,6 +327,7 @@ COMMANDS = {
     "report": report,
     "data": DATA_COMMANDS,
     "hierarchy": HIERARCHY_COMMANDS,
+    "search": search,
     "models": models,
     "bundles": bundles,
     "import": import_weights,
