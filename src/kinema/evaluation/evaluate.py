@@ -13,6 +13,7 @@ from kinema.datasets.audit import clean_test_ids
 from kinema.datasets.base import Dataset, OnError, Split
 from kinema.datasets.protocols import cut_validation, leak_note, leaking, validation_keys
 from kinema.errors import DataError, ProtocolError, unknown
+from kinema.evaluation.confusions import superclass_scores
 from kinema.evaluation.metrics import evaluate_scores
 from kinema.evaluation.scores import Scores
 from kinema.recognition.answers import sample_probabilities
@@ -42,7 +43,8 @@ def evaluate(
 
     The result holds `dataset`, `protocol`, `fold`, `part`, the split's sizes in clips `n_train`, `n_val`, `n_test`, `unit`, all of
     `evaluate_scores` in that unit, and `bundle` {name, hash}. Besides, `clips`: the same by clip, where the unit is windows;
-    `samples`: the same by sample, where a window has several phases;
+    `samples`: the same by sample, where a window has several phases; `superclasses`: how many each level of the bundle has, and their
+    top-1;
     `clean`, for the test part: the same without the clips that are exact copies of training clips, which it lists as
     `excluded`; `leak`, only where there are any: how many test clips are cut from recordings that train; `seen`: how many of the
     clips trained the bundle or chose its weights, None where its recipe tells of other data.
@@ -85,6 +87,9 @@ def evaluate(
         **({"uncropped": len(samples.uncropped)} if getattr(samples, "cuts", False) else {}),
         "seen": _seen(bundle, dataset, scores),
     }
+    if bundle.hierarchy is not None:
+        found = superclass_scores(bundle.hierarchy, scores)
+        result["superclasses"] = [{"count": n, "top1": top1} for n, top1 in zip(bundle.hierarchy.counts, found, strict=True)]
     if scores.unit != "clips":
         result["clips"] = {"unit": "clips", **scores.by_clip().metrics()}
     if len(probabilities) > len(scores):
@@ -157,6 +162,8 @@ def evaluation_text(result: dict[str, Any]) -> str:
         "  ".join(f"{name} {100 * result[key]:.2f} %" for name, key in (("top-5", "top5"), ("mean class", "mean_class"), ("F1", "f1")))
         + f"  loss {result['loss']:.3f}",
     ]
+    for level in result.get("superclasses", ()):
+        lines.append(f"{level['count']} superclasses {100 * level['top1']:.2f} %")
     if "clips" in result:
         lines.append(headline("by clip", result["clips"]))
     clean = result.get("clean")
