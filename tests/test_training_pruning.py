@@ -89,7 +89,7 @@ def test_the_best_network_is_left_compact_and_answers_as_its_pass_does(trained, 
     assert (out / "bundle.safetensors").stat().st_size == best.bytes
     rows = read_results(out / "passes.json")["rows"]
     assert [row["name"] for row in rows] == [each.row()["name"] for each in found.passes]
-    assert rows[0]["removed"] == 0 and rows[1]["removed"] == pytest.approx(0.25, abs=0.01)
+    assert rows[0]["removed_share"] == 0 and rows[1]["removed_share"] == pytest.approx(0.25, abs=0.01)
     assert f"{100 * best.validation:.2f} %" in found.text() and "kept" in found.text()
 
 
@@ -173,7 +173,7 @@ def test_superclasses_and_their_classifiers_go_along(tmp_path):
     [
         ({"data.fold": "cross-subject"}, "data.fold is 'cross-subject'"),
         ({"seed": 3}, "seed is 3"),
-        ({"model.config.hidden": 0}, "model and init"),
+        ({"model.config.hidden": 0}, "the model, and where"),
         ({"fit.selection": "last"}, "fit.selection is last"),
         ({"fit.epoch": 3}, "did you mean 'fit.epochs'"),
     ],

@@ -90,6 +90,12 @@ class Pass:
     def sizes(self) -> dict[str, int]:
         return {name: getattr(self, name) for name in ("removed", "filters", "parameters", "macs", "bytes")}
 
+    @property
+    def figures(self) -> dict[str, Any]:
+        """Columns of a row of results: the share of filters that is gone, and sizes."""
+        share, megabytes = self.removed / self.filters, self.bytes / 1e6
+        return {"removed_share": share, "parameters": self.parameters, "macs": self.macs, "file_mb": megabytes}
+
     def row(self) -> dict[str, Any]:
         """A row of results."""
         result = self.run.result
@@ -103,7 +109,7 @@ class Pass:
             seeds=[result["seed"]],
             correct=[result["correct"]],
             validation_top1=self.validation,
-            **self.sizes | {"removed": self.removed / self.filters},
+            **self.figures,
         )
 
 
@@ -193,8 +199,9 @@ def _recipe(given: Bundle, overrides: Mapping[str, Any]) -> Recipe:
     for key in _FIXED:
         if _at(recipe, key) != _at(own, key):
             raise RecipeError(f"{key} is {_at(recipe, key)!r}; the bundle's weights have trained on the parts that {_at(own, key)!r} gives")
-    if recipe.model != own.model or recipe.init != own.init:
-        raise RecipeError("model and init are those of the bundle that is pruned; they are not overridden")
+    starts = [(each.model, each.init.bundle, each.init.layers, each.init.remake, each.init.arch) for each in (recipe, own)]
+    if starts[0] != starts[1]:
+        raise RecipeError("the model, and where its weights come from, are those of the bundle that is pruned; they are not overridden")
     if recipe.fit.selection != "validation":
         raise RecipeError(f"fit.selection is {recipe.fit.selection}; passes are judged on validation")
     if recipe.hierarchy.two_passes and given.hierarchy is None:

@@ -12,6 +12,7 @@ from kinema.training.load import load_recipe
 from kinema.training.run_folder import RunResult
 from kinema.training.study_fusion import fused_rows
 from kinema.training.study_plan import Row, Study, load_study, members, planned_runs, slug
+from kinema.training.study_pruning import pruned_rows
 from kinema.training.study_rows import table_rows
 
 
@@ -34,6 +35,10 @@ def run_study(path: str | Path, out_runs: str | Path = "runs", results_dir: str 
                 for name, member in zip(row.fuse, members(study, row, path), strict=True)
             }
             rows += fused_rows(row, runs, out_runs / study.result / slug(row.name))
+        elif row.prune.passes:
+            base = next(each for each in study.rows if each.name == row.start)
+            runs = _finished(study, base, path.parent, out_runs, progress)
+            rows += pruned_rows(row, runs, out_runs / study.result / slug(row.name), progress)
         else:
             runs = _finished(study, row, path.parent, out_runs, progress)
             rows += table_rows(row, runs, load_recipe(path.parent / row.recipe, row.set).data)

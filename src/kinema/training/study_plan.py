@@ -13,13 +13,16 @@ rows:
   - name: both, averaged
     fuse: [HCN, "HCN, fine-tuned"]  # other rows; "other_study.yaml: row" for one of another study
     rule: average                 # or product, maximum, weighted, stacked
+  - name: HCN, pruned
+    start: HCN                    # an earlier row, whose networks are pruned in passes, each of which is a row
+    prune: {ratio: .1, passes: 6, scope: layer}
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,14 +30,24 @@ from typing import Any, Literal
 from kinema._seal import digest_of
 from kinema.errors import RecipeError, unknown
 from kinema.fused import LEARNED, RULES
+from kinema.models._prune import SCOPES
 from kinema.training import typed
 from kinema.training.load import load_recipe, recipe_hash
 from kinema.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
+class PrunedRow:
+    """Pruning in passes, see `kinema.training.pruning.Plan`. `passes`: how many at most; 0 is no pruning."""
+
+    ratio: float = 0.1
+    passes: int = 0
+    scope: str = "layer"
+
+
+@dataclass(frozen=True)
 class Row:
-    """One row of the table: a recipe that is trained, or other rows whose answers are fused.
+    """One row of the table: a recipe that is trained, other rows whose answers are fused, or an earlier row's networks, pruned.
 
     Args:
         name: what it is called there.
@@ -46,7 +59,7 @@ class Row:
         told: a protocol with groups of classes, such as CAD-60's "per-environment": answers of a model of all classes are taken as
             if it had been told the group. There, and with such a protocol, a group is a row, with precision and recall.
         start: name of an earlier row without folds; training starts from the bundle of its run with the same seed (the first one
-            where it has other seeds).
+            where it has other seeds). With `prune` the row, with or without folds, whose networks are pruned.
         published: the published figure, as a fraction or in words; it stands in the first of the row's units.
         note: one line about it.
         among: classes that are counted in a row of their own too: their clips, and answers among them alone.
@@ -56,6 +69,9 @@ class Row:
             others the trainings are taken again in their order. Beside `fuse` only name, rule, units, published and note are given.
         rule: how they are fused: average, product, maximum, weighted or stacked. The last two learn from the clips that validated
             every member.
+        prune: of the networks of row `start`, all its seeds and folds: every pass makes a row of the table, and the passes that
+            validation keeps make the last one. `set` is over the recipe that fine-tunes. Beside these only name, published and note
+            are given.
     """
 
     name: str
@@ -71,6 +87,7 @@ class Row:
     seeds: tuple[int, ...] = ()
     fuse: tuple[str, ...] = ()
     rule: str = "average"
+    prune: PrunedRow = field(default_factory=PrunedRow)
 
 
 @dataclass(frozen=True)
@@ -119,11 +136,14 @@ def load_study(path: str | Path) -> Study:
         if row.fuse:
             _check_fused(study, row, path)
             continue
+        if row.prune != PrunedRow():
+            _check_pruned(study, i, path)
+            continue
         if not row.recipe:
-            raise RecipeError(f"{path}: key 'rows[{i}].recipe' is missing (or 'rows[{i}].fuse')")
+            raise RecipeError(f"{path}: key 'rows[{i}].recipe' is missing (or 'rows[{i}].fuse', or 'rows[{i}].prune')")
         if isinstance(row.folds, str) and row.folds != "all":
             raise RecipeError(f'{path}: row {row.name!r}: folds is {row.folds!r}; "all" or a list of names is expected')
-        earlier = [each.name for each in study.rows[:i] if each.folds is None and not each.fuse]
+        earlier = [each.name for each in study.rows[:i] if each.folds is None and each.recipe]
         if row.start is not None and row.start not in earlier:
             raise RecipeError(f"{path}: row {row.name!r}: start: {unknown('earlier row without folds', row.start, earlier)}")
         if load_recipe(path.parent / row.recipe, row.set).data.use == "all":
@@ -136,10 +156,7 @@ def _read(path: Path) -> Study:
 
 
 def _check_fused(study: Study, row: Row, path: Path) -> None:
-    own = ("name", "fuse", "rule", "units", "published", "note")
-    for field_ in fields(row):
-        if field_.name not in own and getattr(row, field_.name) != Row(row.name).__dict__[field_.name]:
-            raise RecipeError(f"{path}: row {row.name!r}: {field_.name} is that of the rows that it fuses; it takes {', '.join(own)}")
+    _check_fields(row, ("name", "fuse", "rule", "units", "published", "note"), "the rows that it fuses", path)
     if row.rule not in RULES:
         raise RecipeError(f"{path}: row {row.name!r}: {unknown('rule', row.rule, RULES)}")
     if len(set(row.fuse)) < 2 or len(set(row.fuse)) < len(row.fuse):
@@ -153,6 +170,31 @@ def _check_fused(study: Study, row: Row, path: Path) -> None:
                 f"{path}: row {row.name!r}: rule {row.rule!r} learns from validation clips; {member.row.name!r} has none with "
                 f"fit.selection: {selection}, but with validation or refit"
             )
+
+
+def _check_fields(row: Row, own: Sequence[str], others: str, path: Path) -> None:
+    for field_ in fields(row):
+        if field_.name not in own and getattr(row, field_.name) != Row(row.name).__dict__[field_.name]:
+            raise RecipeError(f"{path}: row {row.name!r}: {field_.name} is that of {others}; it takes {', '.join(own)}")
+
+
+def _check_pruned(study: Study, number: int, path: Path) -> None:
+    row = study.rows[number]
+    _check_fields(row, ("name", "start", "prune", "set", "published", "note"), "the row whose networks it prunes", path)
+    if not 0 < row.prune.ratio < 1 or row.prune.passes < 1:
+        raise RecipeError(
+            f"{path}: row {row.name!r}: prune has ratio {row.prune.ratio:g} and passes {row.prune.passes}; a ratio above 0 and below 1, "
+            "and at least one pass, are expected"
+        )
+    if row.prune.scope not in SCOPES:
+        raise RecipeError(f"{path}: row {row.name!r}: prune: {unknown('scope', row.prune.scope, SCOPES)}")
+    earlier = {each.name: each for each in study.rows[:number] if each.recipe}
+    if row.start not in earlier:
+        raise RecipeError(f"{path}: row {row.name!r}: start: {unknown('earlier row with a recipe', row.start or '', earlier)}")
+    base = earlier[row.start]
+    if load_recipe(path.parent / base.recipe, base.set).fit.selection != "validation":
+        raise RecipeError(f"{path}: row {row.name!r}: passes are judged on validation; row {base.name!r} needs fit.selection: validation")
+    load_recipe(path.parent / base.recipe, typed.merged(base.set, row.set))
 
 
 @dataclass(frozen=True)
@@ -178,8 +220,9 @@ def members(study: Study, row: Row, path: Path) -> list[Member]:
         if name not in known:
             raise RecipeError(f"{path}: row {row.name!r}: fuse: {unknown('row', name, known)}")
         member = of.rows[known.index(name)]
-        if member.fuse:
-            raise RecipeError(f"{path}: row {row.name!r}: fuse: row {name!r} is fused itself; rows with a recipe are expected")
+        if not member.recipe:
+            made = "fused" if member.fuse else "pruned"
+            raise RecipeError(f"{path}: row {row.name!r}: fuse: row {name!r} is {made} itself; rows with a recipe are expected")
         found.append(Member(of, member, file))
     return found
 
