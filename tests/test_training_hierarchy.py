@@ -263,3 +263,17 @@ def test_a_damaged_file_of_superclasses_is_refused(tmp_path, change, message):
     with pytest.raises(DataError, match=message) as caught:
         load_hierarchy(path)
     assert "pairs.json" in str(caught.value)
+
+
+def test_a_finished_run_on_other_files_is_not_the_first_pass(tmp_path, monkeypatch):
+    recipe = recipe_of(epochs=1)
+    use_toy_data(toy_dataset(takes=6), monkeypatch.setattr)
+    fit(first_pass(recipe), tmp_path / "study" / "baseline", progress=False)
+    use_toy_data(toy_dataset(takes=3), monkeypatch.setattr)
+    assert (fit(recipe, tmp_path / "study" / "run", progress=False).out / FIRST_PASS).exists()
+
+
+def test_mixed_precision_and_other_losses_train_with_superclasses(tmp_path):
+    recipe = recipe_of(epochs=1, class_weights=True, clip=1.0, loss="focal", label_smoothing=0.1)
+    recipe = replace(recipe, engine=replace(recipe.engine, precision="bf16-mixed"), augment=replace(recipe.augment, mixup=0.2))
+    assert fit(recipe, tmp_path / "run", progress=False).result["hierarchy"]["levels"][0]["count"] == 2

@@ -7,6 +7,7 @@ Its folder holds recipe.yaml, log.csv, tensorboard/, last.ckpt (the whole state 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,8 +100,11 @@ def _superclasses(
     test_ids = prepared.test.clip_ids if prepared.test is not None else ()
     hierarchy = given_hierarchy(recipe, prepared.classes, test_ids)
     if hierarchy is None:
-        run = finished_alike(recipe, out)
+        own = [clip.id for clip in prepared.parts.train + prepared.parts.val]
+        run = finished_alike(recipe, out, own)
         if run is None:
+            if progress and fabric.is_global_zero:
+                print("first pass, whose confusions make the superclasses", file=sys.stderr)
             first, run = first_pass(recipe), out / FIRST_PASS
             alike = recipe.fit.selection in ("validation", "refit")  # the same clips train and validate
             _fit(first, run, fabric, prepared if alike else prepare(first), None, checkpoint, progress)

@@ -7,7 +7,7 @@ time, a linear layer, softmax over the superclasses of its level. They belong to
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from kinema import bundle as bundles
 from kinema._write import write_whole
 from kinema.errors import KinemaError, RecipeError
 from kinema.evaluation.confusions import VALIDATION, read_confusion
+from kinema.evaluation.scores import load_scores
 from kinema.evaluation.superclasses import build_hierarchy, check_counts
 from kinema.hierarchy import Hierarchy, load_hierarchy
 from kinema.training.load import load_recipe, recipe_hash
@@ -219,16 +220,19 @@ def first_pass(recipe: Recipe) -> Recipe:
     return replace(recipe, hierarchy=HierarchyConfig(), fit=replace(recipe.fit, selection="validation"))
 
 
-def finished_alike(recipe: Recipe, out: Path) -> Path | None:
-    """A finished run of a first pass like this recipe's: in the folder `out`, beside it, or beside a row of its study; None for none."""
+def finished_alike(recipe: Recipe, out: Path, clip_ids: Collection[str]) -> Path | None:
+    """A finished run of a first pass like this recipe's: in the folder `out`, beside it, or beside a row of its study; None for none.
+
+    `clip_ids`: of the clips that train or validate, for the same recipe may have been run on other files.
+    """
     as_it_is = replace(recipe, hierarchy=HierarchyConfig())
     wanted = {recipe_hash(first_pass(recipe)), *({recipe_hash(as_it_is)} if recipe.fit.selection == "refit" else ())}
-    out = out.absolute()
+    out, known = out.absolute(), set(clip_ids)
     for folder in (out / FIRST_PASS, *sorted(out.parent.glob("*")), *sorted(out.parent.parent.glob("*/*"))):
         if folder == out or not all(os.path.isfile(folder / name) for name in ("result.json", "recipe.yaml", VALIDATION)):
             continue
         try:
-            if recipe_hash(load_recipe(folder / "recipe.yaml")) in wanted:
+            if recipe_hash(load_recipe(folder / "recipe.yaml")) in wanted and set(load_scores(folder / VALIDATION).clip_ids) <= known:
                 return folder
         except KinemaError:  # a run of other times
             continue
