@@ -124,6 +124,8 @@ def test_a_finished_run_beside_it_is_the_first_pass(tmp_path):
     assert not (run.out / FIRST_PASS).exists() and run.result["hierarchy"]["source"].endswith("(run)")
     other = fit(replace(recipe, seed=1), tmp_path / "study" / "hierarchy" / "other", progress=False)
     assert (other.out / FIRST_PASS).exists()
+    third = replace(recipe, seed=1, hierarchy=replace(recipe.hierarchy, dropout=0.5))
+    assert not (fit(third, tmp_path / "study" / "dropout" / "run", progress=False).out / FIRST_PASS).exists()
     again = fit(recipe_of(HierarchyConfig(counts=(2,), file=str(plain.out), restarts=20)), tmp_path / "again", progress=False)
     assert load_hierarchy(again.out / "hierarchy.json").levels == load_hierarchy(run.out / "hierarchy.json").levels[:1]
 

@@ -221,14 +221,15 @@ def first_pass(recipe: Recipe) -> Recipe:
 
 
 def finished_alike(recipe: Recipe, out: Path, clip_ids: Collection[str]) -> Path | None:
-    """A finished run of a first pass like this recipe's: in the folder `out`, beside it, or beside a row of its study; None for none.
+    """A finished run of a first pass like this recipe's: in the folder `out`, beside it, or in a row of its study; None for none.
 
     `clip_ids`: of the clips that train or validate, for the same recipe may have been run on other files.
     """
     as_it_is = replace(recipe, hierarchy=HierarchyConfig())
     wanted = {recipe_hash(first_pass(recipe)), *({recipe_hash(as_it_is)} if recipe.fit.selection == "refit" else ())}
     out, known = out.absolute(), set(clip_ids)
-    for folder in (out / FIRST_PASS, *sorted(out.parent.glob("*")), *sorted(out.parent.parent.glob("*/*"))):
+    beside = (out, *sorted(out.parent.glob("*")), *sorted(out.parent.parent.glob("*/*")))
+    for folder in (each for run in beside for each in (run, run / FIRST_PASS)):
         if folder == out or not all(os.path.isfile(folder / name) for name in ("result.json", "recipe.yaml", VALIDATION)):
             continue
         try:
