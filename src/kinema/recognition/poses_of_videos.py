@@ -27,6 +27,8 @@ def with_poses(recordings: Sequence[_Recording], pose: str | Path | None, recogn
 
     Raises `BundleError` where a pose is named for a bundle that takes none, and `KinemaError` for one that is neither backend nor file.
     """
+    if pose is None and not any(clip.has("video") or clip.has("depth") for clip, _ in recordings):
+        return recordings  # before the bundle is asked for: of those that ship, which one answers goes by the skeletons
     bundle = recognizer.bundle
     if cuts(bundle):
         recordings = _with_image_poses(recordings, pose, bundle)
