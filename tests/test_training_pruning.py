@@ -93,6 +93,15 @@ def test_the_best_network_is_left_compact_and_answers_as_its_pass_does(trained, 
     assert f"{100 * best.validation:.2f} %" in found.text() and "kept" in found.text()
 
 
+def test_a_network_that_was_pruned_before_keeps_what_it_has_lost(trained, tmp_path):
+    prune(trained, tmp_path / "all", Plan(0.3, 1, "all"), {"fit.epochs": 1}, progress=False)
+    before = bundles.load(tmp_path / "all" / "pass1")
+    found = prune(tmp_path / "all" / "pass1", tmp_path / "layer", Plan(0.1, 1), {"fit.epochs": 1}, progress=False)
+    after = bundles.load(tmp_path / "layer" / "pass1").pruned.removed
+    assert all(set(gone) <= set(after[conv]) for conv, gone in before.pruned.removed.items())
+    assert found.passes[0].removed == before.pruned.count < found.passes[1].removed
+
+
 def test_what_is_finished_is_not_done_again_and_an_interruption_goes_on(trained, tmp_path, monkeypatch):
     whole = prune(trained, tmp_path / "whole", Plan(0.2, 2), progress=False)
     save, calls = fit_module.save_checkpoint, []

@@ -1,8 +1,9 @@
 """Pruning in passes: zero the weakest filters, fine-tune, measure on validation clips, and again; the best network is kept, compact.
 
 Davoodikakhki, Yin: Hierarchical Action Classification with Network Pruning, 2020, section 3.4. Pass n has n times `ratio` of all filters
-zeroed, starts from the weights of the pass before, and is trained as the bundle's own recipe says. Departs: passes are judged on
-validation clips that were cut from the training part, where the paper looks at the test part; what the test part says is reported.
+zeroed (of a network that was pruned before, so many more), starts from the weights of the pass before, and is trained as the bundle's own
+recipe says. Departs: passes are judged on validation clips that were cut from the training part, where the paper looks at the test part;
+what the test part says is reported.
 
 The folder of a pruning holds pass1/, pass2/ ..., each a training run that starts from its start/ and leaves a compact.safetensors beside
 its bundle, whose filters are zeros; passes.json, the table; and bundle.safetensors, the best network, compact.
@@ -18,6 +19,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from kinema import bundle as bundles
 from kinema._write import write_whole
 from kinema.bundle import Bundle
@@ -25,7 +28,8 @@ from kinema.errors import KinemaError, RecipeError, unknown
 from kinema.evaluation.results import accuracy_row, write_results
 from kinema.models._compact import compacted
 from kinema.models._count import count
-from kinema.models._prune import SCOPES, Layer, PruningError, Scope, choose, prunable, pruned_of, zero
+from kinema.models._prune import SCOPES, Layer, PruningError, Scope, choose, left_over, prunable, pruned_of, zero
+from kinema.pruned import Pruned
 from kinema.training import typed
 from kinema.training.fit import fit
 from kinema.training.hierarchy import HEADS, HIERARCHY
@@ -151,13 +155,15 @@ def prune(source: str | Path, out: str | Path, plan: Plan, overrides: Mapping[st
     recipe = _recipe(given, overrides or {})
     model = given.build()
     layers = prunable(model, given.shape)
-    _chosen(model, layers, given, plan, 1)
-    _open(out, given, recipe, plan)
     first = _first(given, layers, Path(source))
+    shares = [first.removed / first.filters + number * plan.ratio for number in range(plan.passes + 1)]
+    _chosen(given, model, layers, shares[1], plan.scope)
+    _open(out, given, recipe, plan)
     done, ended = [first], ""
     for number in range(1, plan.passes + 1):
         try:
-            done.append(_pass(number, out / f"pass{number}", given if number == 1 else None, done[-1], layers, recipe, plan, progress))
+            before = done[-1].run.out, given if number == 1 else None
+            done.append(_pass(number, out / f"pass{number}", *before, layers, shares[number], recipe, plan.scope, progress))
         except PruningError as error:
             if number == 1:
                 raise
@@ -244,36 +250,41 @@ def _first(given: Bundle, layers: Sequence[Layer], source: Path) -> Pass:
     return Pass(0, RunResult(folder, dict(given.result)), removed, sum(layer.filters for layer in layers), parameters, macs, size)
 
 
-def _chosen(model: Any, layers: Sequence[Layer], given: Bundle, plan: Plan, number: int) -> dict[str, tuple[int, ...]]:
-    share = number * plan.ratio
-    if plan.scope == "group":
+def _chosen(start: Bundle, model: nn.Module, layers: Sequence[Layer], share: float, scope: Scope) -> Pruned:
+    """The filters that are gone once their share is this: those of `start`, and the weakest others."""
+    if scope == "group":
         from kinema.models._prune_groups import choose_groups
 
-        return choose_groups(model, layers, given.shape, share)
-    return choose(model, layers, share, plan.scope)
+        removed = choose_groups(model, layers, start.shape, share)
+    else:
+        removed = choose(model, layers, share, scope)
+    for conv, gone in (start.pruned.removed if start.pruned is not None else {}).items():
+        removed[conv] = tuple(sorted({*gone, *removed.get(conv, ())}))
+    return pruned_of(layers, left_over(layers, removed, share))
 
 
 def _pass(
     number: int,
     out: Path,
+    before: Path,
     given: Bundle | None,
-    before: Pass,
     layers: Sequence[Layer],
+    share: float,
     recipe: Recipe,
-    plan: Plan,
+    scope: Scope,
     progress: bool,
 ) -> Pass:
-    """A pass, trained now where it was not before."""
+    """A pass, trained now where it was not before. `before`: folder of the one before; `given`: its network, where that is not in there."""
     if not (out / SIZES).exists():
         if not (out / RESULT).exists():
-            start = given or bundles.load(before.run.out)
+            start = bundles.load(before) if given is None else given
             model = start.build()
-            pruned = pruned_of(layers, _chosen(model, layers, start, plan, number))
+            pruned = _chosen(start, model, layers, share, scope)
             zero(model, pruned)
             bundles.save(replace(start, state=model.state_dict(), pruned=pruned), out / START / BUNDLE)
             for name in (HEADS, HIERARCHY):
-                if (before.run.out / name).is_file():
-                    shutil.copyfile(before.run.out / name, out / START / name)
+                if (before / name).is_file():
+                    shutil.copyfile(before / name, out / START / name)
             fit(_from(recipe, out / START, start), out, resume=True, progress=progress)
         trained = bundles.load(out)
         small, pruned = compacted(trained.build(), trained.pruned, trained.shape)
