@@ -78,6 +78,7 @@ ELSEWHERE = {
     "poseconv3d_ntu60_hrnet": "test_training_poseconv3d.py",
     "poseconv3d_ntu120_hrnet": "test_training_poseconv3d.py",
     "rgbpose_conv3d_ntu60": "test_models_rgbpose.py",
+    "two_stream_ntu60": "test_models_two_stream.py",
     **{name: "test_training_crop.py" for name in (f"hierarchical_{data}" for data in ("ntu60", "ntu120", "nw_ucla", "utd_mhad"))},
 }
 

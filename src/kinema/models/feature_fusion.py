@@ -17,10 +17,13 @@ from kinema.models.registry import (
     ModelInfo,
     PoseShape,
     Shapes,
+    VideoShape,
     create_model,
     model_info,
     register,
 )
+
+_MODALITIES = ("pose", "depth", "inertial", "video")
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,8 @@ class FeatureFusionConfig:
     """Settings of feature-level fusion. Of the branches those count whose modality the model takes.
 
     Args:
-        pose, depth, inertial: registered model of each branch, without its classifier.
-        pose_config, depth_config, inertial_config: settings of those models.
+        pose, depth, inertial, video: registered model of each branch, without its classifier.
+        pose_config, depth_config, inertial_config, video_config: settings of those models.
         normalise: give each branch's features mean 0 and deviation 1 over the features of a clip, so that none drowns the others.
         hidden: units of a layer in front of the last one, with ReLU; 0 leaves it out.
         drop_modality: probability, in training, of hiding a modality of a clip (never all of them), so that the network learns to
@@ -40,9 +43,11 @@ class FeatureFusionConfig:
     pose: str = "memory-attention"
     depth: str = "depth-cnn"
     inertial: str = "inertial-cnn"
+    video: str = "inflated-resnet"
     pose_config: Mapping[str, Any] = field(default_factory=dict)
     depth_config: Mapping[str, Any] = field(default_factory=dict)
     inertial_config: Mapping[str, Any] = field(default_factory=dict)
+    video_config: Mapping[str, Any] = field(default_factory=dict)
     normalise: bool = True
     hidden: int = 0
     drop_modality: float = 0.0
@@ -50,7 +55,7 @@ class FeatureFusionConfig:
 
 
 class FeatureFusion(nn.Module):
-    """Inputs by name, as the branches take them: `x` and `mask`, `depth`, `inertial`.
+    """Inputs by name, as the branches take them: `x` and `mask`, `depth`, `inertial`, `video`.
 
     A modality that is None gives features of 0; a network trained with `drop_modality` knows that from training.
     """
@@ -59,7 +64,7 @@ class FeatureFusion(nn.Module):
         super().__init__()
         self.config = config
         self.branches = nn.ModuleDict()
-        for modality in ("pose", "depth", "inertial"):
+        for modality in _MODALITIES:
             if (given := getattr(shape, modality, None)) is not None:
                 self.branches[modality] = _branch(modality, getattr(config, modality), given, getattr(config, f"{modality}_config"))
         if len(self.branches) < 2:
@@ -82,9 +87,14 @@ class FeatureFusion(nn.Module):
         return ("hidden.", "classifier.") if self.config.hidden else ("classifier.",)
 
     def forward_features(
-        self, x: Tensor | None = None, mask: Tensor | None = None, depth: Tensor | None = None, inertial: Tensor | None = None
+        self,
+        x: Tensor | None = None,
+        mask: Tensor | None = None,
+        depth: Tensor | None = None,
+        inertial: Tensor | None = None,
+        video: Tensor | None = None,
     ) -> Tensor:
-        inputs = {"pose": (x, mask), "depth": (depth,), "inertial": (inertial,)}
+        inputs = {"pose": (x, mask), "depth": (depth,), "inertial": (inertial,), "video": (video,)}
         seen = [given[0] for name, given in inputs.items() if name in self.branches and given[0] is not None]
         if not seen:
             raise DataError(f"none of the modalities that the network takes is there: {', '.join(self.branches)}")
@@ -110,12 +120,17 @@ class FeatureFusion(nn.Module):
         return self.classifier(features)
 
     def forward(
-        self, x: Tensor | None = None, mask: Tensor | None = None, depth: Tensor | None = None, inertial: Tensor | None = None
+        self,
+        x: Tensor | None = None,
+        mask: Tensor | None = None,
+        depth: Tensor | None = None,
+        inertial: Tensor | None = None,
+        video: Tensor | None = None,
     ) -> Tensor:
-        return self.forward_head(self.forward_features(x, mask, depth, inertial))
+        return self.forward_head(self.forward_features(x, mask, depth, inertial, video))
 
 
-def _branch(modality: str, name: str, shape: PoseShape | DepthShape | InertialShape, config: Mapping[str, Any]) -> nn.Module:
+def _branch(modality: str, name: str, shape: PoseShape | DepthShape | InertialShape | VideoShape, config: Mapping[str, Any]) -> nn.Module:
     """A registered model of that modality, its classifier taken off."""
     if model_info(name).inputs != modality:
         raise RecipeError(f"model {name!r} takes {model_info(name).inputs}; a branch of feature fusion for {modality} is expected")
@@ -136,9 +151,20 @@ _EXAMPLES = {
     "feature-fusion-inertial": Shapes(pose=_POSE, inertial=_INERTIAL),
     "feature-fusion-all": Shapes(pose=_POSE, depth=_DEPTH, inertial=_INERTIAL),
 }
+register(
+    ModelInfo(
+        name="two-stream",
+        summary="a graph network on skeletons and an inflated ResNet on their video, and one classifier of both",
+        paper="Davoodikakhki, Yin: Hierarchical Action Classification with Network Pruning, 2020, section 6.1: what they name as next",
+        build=FeatureFusion,
+        defaults=FeatureFusionConfig(pose="efficientgcn-b0"),
+        inputs="pose+video",
+        example=Shapes(pose=PoseShape(persons=2, frames=96, layout=get_layout("ntu25"), channels=3), video=VideoShape(3, 8, 224, 224)),
+    )
+)
 
 for _name, _shapes in _EXAMPLES.items():
-    _inputs = "+".join(name for name in ("pose", "depth", "inertial") if getattr(_shapes, name) is not None)
+    _inputs = "+".join(name for name in _MODALITIES if getattr(_shapes, name) is not None)
     register(
         ModelInfo(
             name=_name,
