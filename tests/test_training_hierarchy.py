@@ -63,12 +63,12 @@ def test_one_recipe_trains_two_passes_and_the_bundle_keeps_the_plain_network(tmp
 
 def test_the_superclasses_are_never_made_of_test_clips(tmp_path):
     recipe = recipe_of()
-    run = fit(recipe, tmp_path / "run", progress=False)
-    counted = set(load_scores(tmp_path / "run" / FIRST_PASS / "val_scores.npz").clip_ids)
+    run = fit(recipe, tmp_path / "validation" / "of" / "its own", progress=False)
+    counted = set(load_scores(run.out / FIRST_PASS / "val_scores.npz").clip_ids)
     assert counted == set(run.result["val_ids"]) and not counted & set(run.result["test_ids"])
     for selection in ("last", "paper"):  # nothing validates there; the first pass cuts validation clips all the same
-        run = fit(recipe_of(selection=selection), tmp_path / selection, progress=False)
-        counted = set(load_scores(tmp_path / selection / FIRST_PASS / "val_scores.npz").clip_ids)
+        run = fit(recipe_of(selection=selection), tmp_path / selection / "of" / "its own", progress=False)
+        counted = set(load_scores(run.out / FIRST_PASS / "val_scores.npz").clip_ids)
         assert len(counted) == 12 and counted < set(run.result["train_ids"])
 
 

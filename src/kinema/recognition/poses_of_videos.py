@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kinema.camera import Camera, read_camera
 from kinema.clip import IMAGE_POSE, Clip
@@ -14,6 +14,7 @@ from kinema.errors import BundleError, KinemaError, unknown
 
 if TYPE_CHECKING:
     from kinema.bundle import Bundle
+    from kinema.fused import FusedBundle
     from kinema.recognition.recognizer import Recognizer
 
 _Recording = tuple[Clip, str | None]
@@ -31,7 +32,7 @@ def with_poses(recordings: Sequence[_Recording], pose: str | Path | None, recogn
         return recordings  # before the bundle is asked for: of those that ship, which one answers goes by the skeletons
     bundle = recognizer.bundle
     if cuts(bundle):
-        recordings = _with_image_poses(recordings, pose, bundle)
+        recordings = _with_image_poses(recordings, pose, _cut_by(bundle), "pose" in bundle.modalities)
     videos = [clip.has("video") and (pose is not None or not clip.has("pose")) for clip, _ in recordings]
     if pose is None and not any(videos):
         return recordings
@@ -45,28 +46,51 @@ def with_poses(recordings: Sequence[_Recording], pose: str | Path | None, recogn
     return [(add(clip) if seen else clip, label) for (clip, label), seen in zip(recordings, videos, strict=True)]
 
 
-def cuts(bundle: Bundle) -> bool:
-    """Whether a bundle is shown pictures that are cut to the people in them."""
-    of_depth = bundle.depth is not None and bundle.depth.fit == "skeleton"
-    return of_depth or (bundle.video is not None and bool(bundle.video.crop))
+def cuts(bundle: Bundle | FusedBundle) -> bool:
+    """Whether a bundle, or one of those that are fused, is shown pictures that are cut to the people in them."""
+    return bool(_cutting(bundle))
 
 
-def _with_image_poses(recordings: Sequence[_Recording], pose: str | Path | None, bundle: Bundle) -> Sequence[_Recording]:
-    """The recordings with skeletons in pixels of their pictures, found as they were in training: by the same estimator, or camera."""
-    data = bundle.recipe.get("data", {})
-    if pose is None and data.get("camera"):
+def _cutting(bundle: Bundle | FusedBundle) -> list[Bundle]:
+    """Those of the fused bundles, or the one, that are shown such pictures."""
+
+    def cut(member: Bundle) -> bool:
+        of_depth = member.depth is not None and member.depth.fit == "skeleton"
+        return of_depth or (member.video is not None and bool(member.video.crop))
+
+    return [member for member in getattr(bundle, "members", (bundle,)) if cut(member)]
+
+
+def _cut_by(bundle: Bundle | FusedBundle) -> dict[str, Any]:
+    """What the pictures were cut by in training: `data` of the recipe, as far as it is about skeletons."""
+    found = [{key: member.recipe.get("data", {}).get(key) or None for key in ("pose", "camera")} for member in _cutting(bundle)]
+    if any(other != found[0] for other in found):
+        raise BundleError(
+            f"bundle {bundle.name!r} is fused of some whose pictures were cut by other skeletons: {found}; one kind is expected"
+        )
+    return found[0]
+
+
+def _with_image_poses(
+    recordings: Sequence[_Recording], pose: str | Path | None, data: dict[str, Any], takes_pose: bool
+) -> Sequence[_Recording]:
+    """The recordings with skeletons in pixels of their pictures, found as they were in training: by the same estimator, or camera.
+
+    `takes_pose`: the bundle takes a recording's own skeletons besides, so that these are none to cut by.
+    """
+    if pose is None and data["camera"]:
         camera = read_camera(data["camera"])
         return [(_seen(clip, camera) if clip.has("pose") and clip.pose.dims == 3 else clip, label) for clip, label in recordings]
 
     def lacks(clip: Clip) -> bool:
-        flat = clip.has("pose") and "pose" not in bundle.modalities and clip.pose.dims == 2 and clip.pose.unit == "px"
+        flat = clip.has("pose") and not takes_pose and clip.pose.dims == 2 and clip.pose.unit == "px"
         return clip.has("video") and (pose is not None or not (clip.has(IMAGE_POSE) or flat))
 
     lacking = [lacks(clip) for clip, _ in recordings]
     if not any(lacking):
         return recordings
-    add = _adding(pose or data.get("pose") or "auto", False, sum(lacking), IMAGE_POSE)
-    return [(add(clip) if lacks else clip, label) for (clip, label), lacks in zip(recordings, lacking, strict=True)]
+    add = _adding(pose or data["pose"] or "auto", False, sum(lacking), IMAGE_POSE)
+    return [(add(clip) if without else clip, label) for (clip, label), without in zip(recordings, lacking, strict=True)]
 
 
 def _seen(clip: Clip, camera: Camera) -> Clip:
