@@ -5,6 +5,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,11 +20,13 @@ from kinema.clip import Clip, PoseSequence, VideoSource
 from kinema.datasets import _image_poses
 from kinema.datasets._image_poses import with_image_poses
 from kinema.datasets.base import Dataset, read_dataset
-from kinema.errors import RecipeError
+from kinema.errors import BundleError, RecipeError
 from kinema.recognition import video as windows
+from kinema.recognition.poses_of_videos import with_poses
 from kinema.training.data import crop_text, prepare
 from kinema.training.fit import fit
 from kinema.training.load import load_recipe
+from kinema.transforms.video_config import VideoInput
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 TINY = {
@@ -246,3 +249,22 @@ def test_depth_pictures_are_cut_to_projected_joints(data_root, tmp_path):
         assert (prepared.uncropped == {}) == (name == "hierarchical_utd_mhad_depth")
     whole, cut = shares.values()
     assert min(cut) > 2.5 * max(whole)
+
+
+def member(pose: str, crop: str = "skeleton") -> SimpleNamespace:
+    """As much of a bundle as says what its pictures were cut by."""
+    return SimpleNamespace(name=pose, depth=None, video=VideoInput(crop=crop), recipe={"data": {"pose": pose}})
+
+
+def test_fused_bundles_have_their_pictures_cut_by_one_kind_of_skeletons(tmp_path, estimated):
+    clip = films(tmp_path / "films", names=("a",)).clips[0]
+
+    def seen(*members) -> Clip:
+        fused = SimpleNamespace(name="fused", members=members, modalities=("video",))
+        ((answer, _),) = with_poses([(clip, None)], None, SimpleNamespace(bundle=fused, in_metres=False))
+        return answer
+
+    assert not seen(member("movenet", crop=""), member("movenet", crop="")).has("image_pose")
+    assert seen(member("movenet", crop=""), member("movenet")).modality("image_pose").frames == 10
+    with pytest.raises(BundleError, match="'fused' is fused of some whose pictures were cut by other skeletons"):
+        seen(member("movenet"), member("blazepose"))
