@@ -50,7 +50,7 @@ def test_pruning_is_searched_for_too(tmp_path, monkeypatch):
 
 
 def test_time_ends_a_search(tmp_path):
-    found = search(recipe_of(epochs=1), tmp_path / "s" / "search", Budget(trials=5, minutes=1e-6), progress=False)
+    found = search(recipe_of(epochs=40), tmp_path / "s" / "search", Budget(trials=5, minutes=1e-6), progress=False)
     assert len(found.trials) == 1 and found.best["counts"] == []
 
 
